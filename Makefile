@@ -1,0 +1,49 @@
+# Every target makes the virtual environment it needs. `make help` lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: help demo test lint types unit format serve knowledge bench clean
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+demo: $(STAMP) ## Start the service, fire a fixture over HTTP, print the card as a clinician sees it
+	@$(BIN)/cds-service demo
+
+test: lint types unit ## Everything CI runs
+
+lint: $(STAMP) ## Style, imports, security lints
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## mypy --strict
+	$(BIN)/mypy
+
+unit: $(STAMP) ## All tests
+	$(BIN)/pytest
+
+format: $(STAMP) ## Rewrite the sources in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+serve: $(STAMP) ## Run the service on http://127.0.0.1:8000
+	$(BIN)/cds-service serve
+
+knowledge: $(STAMP) ## Load and cross-check the pathway files
+	$(BIN)/cds-service knowledge check
+
+bench: $(STAMP) ## Load figures against the floor, one table
+	$(BIN)/python -m bench.load
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,13 @@
+"""The engine: speaks CDS Hooks and FHIR, knows no medicine.
+
+    answer.py      parse -> gather -> read_record -> advise
+    app.py         the same over HTTP: routes and the one error handler
+    service.py     the seam between engine and medicine
+    protocol/      what CDS Hooks defines: request, card, discovery, errors
+    fhir/          what FHIR defines: codes, dates, the record, the validated view
+    trust/         whose data it is and how much of it we take
+    settings.py    every CDS_* variable
+    cli.py         the commands
+
+This package imports nothing here, so that the medicine can use its types without loading a web framework.
+"""
