@@ -1,0 +1,128 @@
+"""The program in four lines: parse, gather, read_record, advise. No HTTP, so that `explain` runs it too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from cds_service.fhir.evidence import Evidence, gather
+from cds_service.fhir.models import nonconformities
+from cds_service.fhir.reader import read_record, reference_of
+from cds_service.fhir.record import PatientRecord
+from cds_service.protocol.errors import EvidenceTruncated
+from cds_service.protocol.hook_request import HookRequest
+from cds_service.protocol.response import Addressee, card_json
+from cds_service.service import DECISION_EXTENSION, Advice, Decision, Service
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a call ended in: the advice, and what the chart did not yield."""
+
+    request: HookRequest
+    advice: Advice
+    service: Service
+    not_read: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    nonconforming: tuple[str, ...] = ()
+
+    def response(self) -> dict[str, Any]:
+        """The body of the HTTP answer."""
+        return {"cards": self.cards()}
+
+    def cards(self) -> list[dict[str, Any]]:
+        """The cards as JSON, each with its decision in the extension."""
+        request = self.request
+        seed = "|".join([self.service.id, self.service.knowledge_version, request.hook_instance, request.patient_id])
+        addressee = Addressee(request.patient_id, request.user_id, request.encounter_id, seed)
+        return [
+            card_json(
+                advised.card,
+                addressee,
+                {DECISION_EXTENSION: _without_empty(self._decision(advised.decision, advised.card.id))},
+            )
+            for advised in self.advice.cards
+        ]
+
+    def explanation(self, today: date) -> dict[str, Any]:
+        """All of it, also when no card is shown: the body of `explain --json`."""
+        decisions = [self._decision(decision, None) for decision in self.advice.decisions]
+        return {"today": today.isoformat(), "cards": self.cards(), "decision": decisions[0], "all": decisions}
+
+    def _decision(self, decision: Decision, card: str | None) -> dict[str, Any]:
+        """The members of the decision extension in the order of the contract."""
+        members: dict[str, Any] = {
+            "service": self.service.id,
+            "knowledgeVersion": self.service.knowledge_version,
+            "card": card,
+            "order": list(decision.orders),
+            "orderedKind": decision.ordered_kind,
+            "outcome": decision.outcome,
+            "subtype": decision.subtype,
+            "evidenceGrade": decision.evidence_grade,
+            "tier": decision.tier,
+            "options": list(decision.options),
+            "parallel": list(decision.parallel),
+            "rules": list(decision.rules),
+            "evidence": list(decision.evidence),
+            "notRead": list(self.not_read),
+            "sessions": [dict(session) for session in decision.sessions],
+            "unreadable": list(self.unreadable),
+            "nonconforming": list(self.nonconforming),
+        }
+        if card is None:
+            members.pop("card")
+            members |= {
+                "cards": list(decision.cards),
+                "facts": dict(decision.facts),
+                "notes": list(decision.notes),
+                "silence": decision.silence_reason,
+            }
+        return members
+
+
+def answer(service: Service, body: object, today: date) -> Answer:
+    """Answer one hook request.
+
+    Raises CdsError: 400 malformed, 412 required data missing or cut short, 422 about somebody else.
+    """
+    request = HookRequest.parse(body, service.hooks)
+    if not any(service.concerns(order) for order in request.selected):
+        return Answer(request, service.advise(request, PatientRecord(), today), service)
+    evidence = gather(service, request)
+    record = read_record(evidence, service.is_relevant)
+    advice = service.advise(request, record, today)
+    _require_whole_history(service, record, advice)
+    return Answer(
+        request,
+        advice,
+        service,
+        not_read=tuple(key for key in service.prefetch if key in record.not_read | record.truncated),
+        unreadable=record.unreadable,
+        nonconforming=_nonconforming(evidence, advice),
+    )
+
+
+def _require_whole_history(service: Service, record: PatientRecord, advice: Advice) -> None:
+    """Silence about a history that was cut short would read as "checked, nothing found"."""
+    cut_short = [key for key in service.prefetch if key in service.required & record.truncated]
+    if cut_short and not advice.cards and any(d.rests_on_history for d in advice.decisions):
+        raise EvidenceTruncated(cut_short[0])
+
+
+def _nonconforming(evidence: Evidence, advice: Advice) -> tuple[str, ...]:
+    """The resources behind the cards that depart from FHIR R4: still used, but named."""
+    used = {reference for advised in advice.cards for reference in advised.decision.evidence}
+    kinds = {reference.partition("/")[0] for reference in used}
+    return tuple(
+        f"{reference_of(resource)}: {', '.join(elements)}"
+        for kind in sorted(kinds)
+        for _, resource in evidence.by_type.get(kind, ())
+        if reference_of(resource) in used and (elements := nonconformities(resource))
+    )
+
+
+def _without_empty(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value not in (None, "", [], {})}

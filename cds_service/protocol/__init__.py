@@ -1,0 +1,1 @@
+"""What CDS Hooks defines: the request, the card, discovery and errors."""

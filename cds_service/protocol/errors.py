@@ -1,0 +1,126 @@
+"""Every answer that is not 200, as a FHIR OperationOutcome: what, where, why and what to do.
+
+    CdsError
+     ├─ BadRequest            400  a member is missing or of the wrong type
+     ├─ UnknownService        404
+     ├─ EvidenceNotAvailable  412  required data is neither sent nor reachable
+     ├─ BodyTooLarge          413
+     ├─ NotJson               415
+     └─ UnusableContent       422  well-formed, but it cannot be answered
+         └─ ForeignPatient    422  something in the request is about somebody else
+
+An error names members and keys, never their values: values may be patient data.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class CdsError(Exception):
+    """An answer to the caller; subclasses give the HTTP status and the FHIR issue type."""
+
+    status = 500
+    issue_type = "exception"
+
+    def __init__(self, text: str, *, where: str = "", advice: str = "") -> None:
+        """`text` says what and why, `where` the member at fault, `advice` what to do."""
+        super().__init__(text)
+        self.text = text
+        self.where = where
+        self.advice = advice
+
+    def operation_outcome(self) -> dict[str, Any]:
+        """The response body."""
+        return operation_outcome(self.issue_type, self.text, where=self.where, advice=self.advice)
+
+
+class BadRequest(CdsError):
+    """A member of the request is missing or of the wrong type."""
+
+    status = 400
+    issue_type = "structure"
+
+
+class UnknownService(CdsError):
+    """No service of that id."""
+
+    status = 404
+    issue_type = "not-found"
+
+
+class BodyTooLarge(CdsError):
+    """The request body exceeds the limit."""
+
+    status = 413
+    issue_type = "too-long"
+
+
+class NotJson(CdsError):
+    """The body is declared as something other than plain JSON."""
+
+    status = 415
+    issue_type = "not-supported"
+
+
+class UnusableContent(CdsError):
+    """Well-formed, but it cannot be answered."""
+
+    status = 422
+    issue_type = "invalid"
+
+
+class ForeignPatient(UnusableContent):
+    """Something in the request is not shown to be about the patient in context: nothing is evaluated."""
+
+    issue_type = "security"
+
+    def __init__(self, where: str) -> None:
+        """`where` names the member of the request, never an identifier."""
+        super().__init__(
+            "A resource in the request is not shown to belong to the patient in context; nothing was evaluated.",
+            where=where,
+            advice="Send only resources whose subject is context.patientId.",
+        )
+
+
+class EvidenceNotAvailable(CdsError):
+    """A required prefetch key can neither be read nor fetched (CDS Hooks: 412)."""
+
+    status = 412
+    issue_type = "required"
+
+    def __init__(self, key: str, template: str, *, was_sent: bool) -> None:
+        """`template` is the query that would answer the key."""
+        why = "was sent but holds no readable answer" if was_sent else "was not sent"
+        super().__init__(
+            f"Prefetch key '{key}' {why}, and without it there is no safe answer.",
+            where=f"prefetch.{key}",
+            advice=f"Send prefetch.{key} with the result of {template}.",
+        )
+
+
+class EvidenceTruncated(CdsError):
+    """A required history is cut short and what was read shows no finding (CDS Hooks: 412)."""
+
+    status = 412
+    issue_type = "incomplete"
+
+    def __init__(self, key: str) -> None:
+        """`key` is the prefetch key whose Bundle has further pages."""
+        super().__init__(
+            f"Prefetch key '{key}' holds only the first page of the history, and nothing in that page is enough "
+            "to answer: a history that was cut short is not an empty one.",
+            where=f"prefetch.{key}",
+            advice=f"Send all pages under prefetch.{key}.",
+        )
+
+
+def operation_outcome(issue_type: str, text: str, *, where: str = "", advice: str = "") -> dict[str, Any]:
+    """Build an OperationOutcome with one error; absent parts are left out."""
+    issue: dict[str, Any] = {"severity": "error", "code": issue_type, "details": {"text": text}}
+    if where or advice:
+        issue["diagnostics"] = " ".join(part for part in (f"{where}:" if where else "", advice) if part)
+    if where:
+        issue["expression"] = [where]
+    return {"resourceType": "OperationOutcome", "issue": [issue]}

@@ -1,0 +1,211 @@
+"""One call of a hook, as CDS Hooks 1.0 to 3.0 define it: strict about what we need, tolerant of the rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cds_service.fhir.evidence import Answer, read_answer, resources_of
+from cds_service.fhir.reader import Medications, read_order
+from cds_service.fhir.record import Order
+from cds_service.protocol.errors import BadRequest, ForeignPatient
+from cds_service.trust.patient_binding import bind
+
+Resource = Mapping[str, Any]
+
+# FHIR allows 64 characters; real servers send more and other signs, but nothing that could end a URL segment.
+_ID = re.compile(r"[A-Za-z0-9\-._]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class HookRequest:
+    """What the EHR asks: who, which orders were picked, which others are open, and the data it sends along."""
+
+    hook: str
+    hook_instance: str
+    user_id: str
+    patient_id: str
+    encounter_id: str | None
+    fhir_server: str | None
+    selected: tuple[Order, ...]
+    other_drafts: tuple[Order, ...]
+    unresolved_selections: int
+    prefetch: Mapping[str, Answer] = field(repr=False)
+    access_token: str | None = field(repr=False, default=None)
+
+    @classmethod
+    def parse(cls, body: object, hooks: Collection[str]) -> HookRequest:
+        """Read and bind a request body.
+
+        Raises BadRequest (400) naming the member at fault, ForeignPatient (422) when anything in the request
+        is about another patient.
+        """
+        members = _require_object(body, "body")
+        hook = _require_text(members, "hook")
+        if hook not in hooks:
+            raise BadRequest(
+                "The hook is not one that this service is registered for.",
+                where="hook",
+                advice=f"Call this service for: {', '.join(sorted(hooks))}.",
+            )
+        hook_instance = _require_text(members, "hookInstance")
+        fhir_server, token, authorized_patient = _read_access(members)
+        context = _require_object(members.get("context"), "context")
+        user_id = _require_text(context, "userId", "context.")
+        patient_id = _read_patient_id(context)
+        if authorized_patient is not None and authorized_patient.removeprefix("Patient/") != patient_id:
+            raise ForeignPatient("fhirAuthorization.patient")
+        drafts = _read_drafts(context)
+        prefetch = _read_prefetch(members)
+        bind(patient_id, fhir_server, [*_draft_resources(context), *_prefetched_resources(prefetch)])
+        selected, others, unresolved = _select(drafts, _read_selections(context, hook))
+        return cls(
+            hook=hook,
+            hook_instance=hook_instance,
+            user_id=user_id,
+            patient_id=patient_id,
+            encounter_id=_read_encounter_id(context),
+            fhir_server=fhir_server,
+            selected=selected,
+            other_drafts=others,
+            unresolved_selections=unresolved,
+            prefetch=prefetch,
+            access_token=token,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """An entry of draftOrders: its order and the names a selection may call it by."""
+
+    order: Order
+    identity: str
+    full_url: str
+
+
+def _require_object(value: object, where: str) -> Resource:
+    if isinstance(value, dict):
+        return value
+    raise BadRequest(
+        f"'{where}' must be a JSON object.", where=where, advice="See CDS Hooks 2.0, 'Calling a CDS Service'."
+    )
+
+
+def _require_text(members: Resource, name: str, path: str = "") -> str:
+    value = members.get(name)
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    raise BadRequest(
+        f"'{path}{name}' is required and must be a non-empty string.",
+        where=f"{path}{name}",
+        advice="See CDS Hooks 2.0, 'HTTP Request'.",
+    )
+
+
+def _read_access(members: Resource) -> tuple[str | None, str | None, str | None]:
+    """Read fhirServer, the access token and the patient it was issued for."""
+    server = members.get("fhirServer")
+    if server is not None and not isinstance(server, str):
+        raise BadRequest("'fhirServer' must be a string.", where="fhirServer", advice="Send a FHIR base URL.")
+    if members.get("fhirAuthorization") is None:
+        return server or None, None, None
+    authorization = _require_object(members["fhirAuthorization"], "fhirAuthorization")
+    token = _require_text(authorization, "access_token", "fhirAuthorization.")
+    if not server:
+        raise BadRequest(
+            "'fhirAuthorization' was sent without 'fhirServer'.",
+            where="fhirServer",
+            advice="Send the FHIR base URL that the token is for (CDS Hooks rule cds-r-1).",
+        )
+    patient = authorization.get("patient")
+    return server, token, patient if isinstance(patient, str) and patient else None
+
+
+def _read_patient_id(context: Resource) -> str:
+    """Read the id; some clients put the resource type before it."""
+    identity = _require_text(context, "patientId", "context.").removeprefix("Patient/")
+    if not _ID.fullmatch(identity):
+        raise BadRequest(
+            "'context.patientId' is not a FHIR id.",
+            where="context.patientId",
+            advice="Send the bare id of the patient, without resource type, slash or query.",
+        )
+    return identity
+
+
+def _read_encounter_id(context: Resource) -> str | None:
+    encounter = context.get("encounterId")
+    if not isinstance(encounter, str):
+        return None
+    identity = encounter.strip().removeprefix("Encounter/")
+    return identity if _ID.fullmatch(identity) else None
+
+
+def _read_prefetch(members: Resource) -> Mapping[str, Answer]:
+    """Read every key that was sent, also those we did not ask for: a mix-up of patients anywhere is one."""
+    prefetch = members.get("prefetch")
+    values = {} if prefetch is None else _require_object(prefetch, "prefetch")
+    return {key: read_answer(key, value) for key, value in values.items()}
+
+
+def _read_drafts(context: Resource) -> tuple[_Draft, ...]:
+    bundle = _require_object(context.get("draftOrders"), "context.draftOrders")
+    entries = [(url, r) for url, r in resources_of(bundle) if isinstance(r, dict)]
+    # A drug may travel as a sibling entry of its order; that entry is not an order itself.
+    medications = Medications((url, r) for url, r in entries if r.get("resourceType") == "Medication")
+    return tuple(
+        _Draft(read_order(resource, medications), str(resource.get("id", "")), url)
+        for url, resource in entries
+        if isinstance(resource.get("resourceType"), str) and resource["resourceType"] != "Medication"
+    )
+
+
+def _draft_resources(context: Resource) -> Iterator[tuple[str, str, Resource]]:
+    for url, resource in resources_of(context["draftOrders"]):
+        if isinstance(resource, dict):
+            yield "context.draftOrders", url, resource
+
+
+def _prefetched_resources(prefetch: Mapping[str, Answer]) -> Iterator[tuple[str, str, Resource]]:
+    for key, answer in prefetch.items():
+        for url, resource in answer.resources:
+            yield f"prefetch.{key}", url, resource
+
+
+def _read_selections(context: Resource, hook: str) -> list[str] | None:
+    """Read the selections; None means that every draft is selected (order-sign)."""
+    if hook != "order-select":
+        return None
+    selections = context.get("selections")
+    if isinstance(selections, list):
+        return [selection.strip() for selection in selections if isinstance(selection, str)]
+    raise BadRequest(
+        "'context.selections' is required for order-select and must be an array of references.",
+        where="context.selections",
+        advice="Name each selected draft as 'ResourceType/id'.",
+    )
+
+
+def _select(
+    drafts: tuple[_Draft, ...], selections: list[str] | None
+) -> tuple[tuple[Order, ...], tuple[Order, ...], int]:
+    """Split the drafts into selected and others; count the selections that name no draft."""
+    if selections is None:
+        return tuple(draft.order for draft in drafts), (), 0
+    chosen = [_find_draft(drafts, selection) for selection in selections]
+    selected = [draft for draft in drafts if any(draft is found for found in chosen)]
+    others = [draft for draft in drafts if not any(draft is found for found in chosen)]
+    return tuple(d.order for d in selected), tuple(d.order for d in others), chosen.count(None)
+
+
+def _find_draft(drafts: tuple[_Draft, ...], selection: str) -> _Draft | None:
+    """Resolve a selection: Type/id, versioned, absolute, a fullUrl, and a bare or '#' id if it is unique."""
+    path = selection.partition("/_history/")[0]
+    relative = "/".join(path.split("/")[-2:])
+    for draft in drafts:
+        if draft.order.reference == relative or (draft.full_url and draft.full_url == selection):
+            return draft
+    same_id = [draft for draft in drafts if draft.identity and draft.identity == path.removeprefix("#")]
+    return same_id[0] if len(same_id) == 1 else None

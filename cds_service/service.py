@@ -1,0 +1,92 @@
+"""The seam between engine and medicine: what a service is, what it is asked and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Protocol
+
+from cds_service.fhir.record import Concept, Order, PatientRecord
+from cds_service.protocol.card import Card
+from cds_service.protocol.hook_request import HookRequest
+
+
+class KnowledgeError(Exception):
+    """A pathway file does not fit together; the message names file, table and row, and what to do."""
+
+
+DECISION_EXTENSION = "org.cds-service.decision"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Why a service answered as it did: the members of the public decision extension, and its silence."""
+
+    orders: tuple[str, ...] = ()
+    ordered_kind: str | None = None
+    outcome: str | None = None
+    subtype: str | None = None
+    evidence_grade: str | None = None
+    tier: str | None = None
+    options: tuple[str, ...] = ()
+    parallel: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()
+    sessions: tuple[Mapping[str, Any], ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    cards: tuple[str, ...] = ()
+    silence: str | None = None
+    silence_reason: str | None = None
+    rests_on_history: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Advised:
+    """A card with the decision behind it."""
+
+    card: Card
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """The cards in the order in which they are shown, and every decision, also those that ended in silence."""
+
+    cards: tuple[Advised, ...]
+    decisions: tuple[Decision, ...]
+
+
+class Advise(Protocol):
+    """The medicine: a pure function of what was asked, what is on file and what day it is."""
+
+    def __call__(self, request: HookRequest, record: PatientRecord, today: date) -> Advice:
+        """Advise on the selected orders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One clinical question, as the EHR sees it at discovery and as the engine asks it."""
+
+    id: str
+    title: str
+    hooks: Mapping[str, str]  # hook -> description
+    usage_requirements: str
+    prefetch: Mapping[str, str]
+    required: frozenset[str]
+    knowledge_version: str
+    advise: Advise
+    demo: str  # the scenario that shows what the service does
+    concerns: Callable[[Order], bool]  # whether a selected order is this service's business at all
+    is_relevant: Callable[[str, Concept], bool]  # whether a resource of this type and code can matter
+    check: Callable[[], Iterable[str]]  # cross-checks the files thoroughly; raises KnowledgeError
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a site may set: a folder of value sets that add to or replace ours, and a named policy profile."""
+
+    value_sets: Path | None = None
+    profile: str = "policy"

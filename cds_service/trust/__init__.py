@@ -1,0 +1,1 @@
+"""Whose data it is, and how much of it we take."""

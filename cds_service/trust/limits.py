@@ -1,0 +1,48 @@
+"""How much of a request we take: size is the server's setting, depth and number form are checked here."""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+
+from cds_service.protocol.errors import BadRequest
+
+_ALL_BUT_STRUCTURE = bytes(byte for byte in range(256) if byte not in b'[]{}"')
+_STRING = re.compile(rb'"[^"]*"')
+_INNERMOST = re.compile(rb"\[\]|\{\}")
+
+
+def read_json(body: bytes, max_depth: int) -> object:
+    """Parse a request body; 400 when it is not JSON, holds NaN, infinity or a lone surrogate, or is too deep.
+
+    Of duplicate member names the last one counts, as in every common JSON parser.
+    """
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(
+            f"The body is not JSON: it breaks at line {error.lineno}, column {error.colno}.",
+            where="body",
+            advice="Send one JSON object, UTF-8, with finite numbers.",
+        ) from None
+    if is_deeper_than(body, max_depth):
+        raise BadRequest(
+            f"The body is nested more than {max_depth} levels deep.",
+            where="body",
+            advice="Send the hook request as CDS Hooks defines it; CDS_MAX_DEPTH sets the limit.",
+        )
+    return parsed
+
+
+def is_deeper_than(body: bytes, max_depth: int) -> bool:
+    """Whether valid JSON nests deeper; works on brackets alone, which costs far less than walking the values."""
+    if body.count(b"[") + body.count(b"{") <= max_depth:
+        return False
+    without_escapes = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
+    brackets = _STRING.sub(b"", without_escapes.translate(None, _ALL_BUT_STRUCTURE))
+    for _ in range(max_depth):
+        if not brackets:
+            return False
+        brackets = _INNERMOST.sub(b"", brackets)
+    return bool(brackets)
