@@ -1,0 +1,81 @@
+"""After a failed epidural steroid injection, which tier of care comes next? README.md here is the clinician's page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from functools import partial
+
+from cds_service.fhir.record import PatientRecord
+from cds_service.protocol.hook_request import HookRequest
+from cds_service.service import Advice, Advised, Decision, Service, Site
+from hooks.failed_esi.cards import Writer
+from hooks.failed_esi.checks import check_all, require_consistent
+from hooks.failed_esi.decision import Case, Pathway
+from hooks.failed_esi.knowledge import Knowledge, read_knowledge
+from hooks.failed_esi.orders import read_intents
+from hooks.failed_esi.relevance import concerns, is_relevant, prefetch
+from hooks.failed_esi.tables import Row
+from hooks.failed_esi.trace import decision_of
+
+
+def service(site: Site) -> Service:
+    """The service for one site. Raises KnowledgeError when the pathway files do not fit together."""
+    knowledge = read_knowledge(site.value_sets, site.profile)
+    require_consistent(knowledge)
+    return Service(
+        id=knowledge.service["id"],
+        title=knowledge.service["title"],
+        hooks=knowledge.service["hooks"],
+        usage_requirements=knowledge.service["usage_requirements"],
+        prefetch=prefetch(knowledge),
+        required=frozenset(knowledge.service["required"]),
+        knowledge_version=knowledge.version,
+        demo=knowledge.service["demo"],
+        advise=partial(advise, knowledge=knowledge),
+        concerns=partial(concerns, knowledge=knowledge),
+        is_relevant=partial(is_relevant, knowledge=knowledge),
+        check=partial(check_all, knowledge),
+    )
+
+
+def advise(request: HookRequest, record: PatientRecord, today: date, knowledge: Knowledge) -> Advice:
+    """Find the sessions, judge each, establish the facts, decide, write the cards."""
+    pathway = Pathway(request, record, today, knowledge)
+    cases = [pathway.decide(intent) for intent in read_intents(request.selected, record, knowledge)]
+    if not cases:
+        return Advice(cards=(), decisions=(_nothing_selected(knowledge),))
+    said = _in_order([(case, row) for case in cases for row in case.said], knowledge)
+    decisions = {
+        case.intent: decision_of(case, pathway, [str(row.card) for c, row in said if c is case]) for case in cases
+    }
+    return Advice(
+        cards=tuple(
+            Advised(Writer(case, record, today, knowledge).write(row), decisions[case.intent]) for case, row in said
+        ),
+        decisions=tuple(decisions[case.intent] for case in _weightiest_first(cases, said)),
+    )
+
+
+def _in_order(said: list[tuple[Case, Row]], knowledge: Knowledge) -> Sequence[tuple[Case, Row]]:
+    """SUP-6: the cards in the order of the pathway, and no more than may be shown."""
+    order = knowledge.cards["order"]
+    ranked = sorted(said, key=lambda case_and_row: order.index(case_and_row[1].card))
+    return ranked[: knowledge.cards["at_most"]]
+
+
+def _weightiest_first(cases: list[Case], said: Sequence[tuple[Case, Row]]) -> list[Case]:
+    """The case of the first card first, then those that concern this service, then the rest."""
+    shown = [case for case, _ in said]
+    return sorted(
+        cases,
+        key=lambda case: (
+            shown.index(case) if case in shown else len(shown),
+            case.silence == "unrelated-order",
+        ),
+    )
+
+
+def _nothing_selected(knowledge: Knowledge) -> Decision:
+    reason = "nothing-selected"
+    return Decision(silence=reason, silence_reason=knowledge.wording["silence"][reason], rests_on_history=False)

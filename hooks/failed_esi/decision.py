@@ -1,0 +1,260 @@
+"""From one intent and one chart to facts, from facts to rows: state, tier, options and what is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import date
+
+from cds_service.fhir.dates import days_between, months_before, years_before
+from cds_service.fhir.record import Order, PatientRecord
+from cds_service.protocol.hook_request import HookRequest
+from hooks.failed_esi.facts import (
+    Cap,
+    Facts,
+    Interval,
+    OrderKind,
+    Outcome,
+    Person,
+    Progress,
+    State,
+    Strength,
+    columns,
+)
+from hooks.failed_esi.knowledge import Knowledge
+from hooks.failed_esi.orders import Intent, Target, order_kind
+from hooks.failed_esi.outcome import Assessment, Judge
+from hooks.failed_esi.sessions import (
+    History,
+    Session,
+    episode,
+    read_history,
+    sessions_in_cap_period,
+    target_sessions,
+)
+from hooks.failed_esi.tables import Row
+from hooks.failed_esi.workup import Chart, Workup
+
+_STATES = {
+    Outcome.NOT_YET_EVALUABLE: State.NOT_YET_EVALUABLE,
+    Outcome.FAILED: State.FAILED,
+    Outcome.PARTIAL: State.PARTIAL,
+    Outcome.UNKNOWN: State.UNKNOWN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Everything known and decided about one intent; what the cards are written from."""
+
+    intent: Intent
+    target: Target
+    facts: Facts
+    assessments: tuple[Assessment, ...]
+    counted: tuple[Session, ...]
+    workup: Workup | None
+    tier: Row
+    options: tuple[str, ...]
+    already_ordered: tuple[str, ...]
+    parallel: tuple[str, ...]
+    rows: tuple[Row, ...]
+    n_failed: int
+    changed_technique: bool
+    grade: str | None
+
+    @property
+    def governing(self) -> Assessment | None:
+        """The assessment that decides: of the most recent session at the target."""
+        return self.assessments[-1] if self.assessments else None
+
+    @property
+    def said(self) -> tuple[Row, ...]:
+        """The rows that say something."""
+        return tuple(row for row in self.rows if row.card)
+
+    @property
+    def silence(self) -> str | None:
+        """Why nothing is said, when nothing is."""
+        return None if self.said else self.rows[-1].silence
+
+
+class Pathway:
+    """The pathway for one patient on one day."""
+
+    def __init__(self, request: HookRequest, record: PatientRecord, today: date, knowledge: Knowledge) -> None:
+        """Read the history once for all intents."""
+        self.request = request
+        self.record = record
+        self.today = today
+        self.knowledge = knowledge
+        self.criteria = knowledge.criteria
+        self.history: History = read_history(record, today, knowledge)
+        self.judge = Judge(record, self.history, today, knowledge)
+        self.chart = Chart(record, self.history, self.judge.reports, today, knowledge)
+
+    def decide(self, intent: Intent) -> Case:
+        """Establish the facts of one intent and look up what follows."""
+        target = self._target(intent)
+        sessions = target_sessions(self.history, target, self.today, self.knowledge)
+        is_radicular = self.chart.is_radicular(target.place)
+        assessments = tuple(self.judge.assess(session, is_radicular=is_radicular) for session in sessions)
+        governing = assessments[-1] if assessments else None
+        workup = self.chart.workup(target.place, governing.session) if governing else None
+        counted = self._counted(target)
+        n_failed = self._n_failed(assessments)
+        changed = governing is not None and target.differs_in_technique_from(governing.session.target)
+        facts = Facts(
+            ordered=intent.kind,
+            person=self._person(),
+            state=self._state(assessments),
+            interval=self._interval(governing),
+            cap=Cap.REACHED if len(counted) >= self.criteria.cap_sessions else Cap.BELOW,
+            strength=_strength(governing, is_retry=n_failed == 1 and changed),
+        )
+        if workup:
+            facts = _with_workup(facts, workup)
+        tier = self.knowledge.tier_table.decide(columns(facts))
+        offered = self._offered(tier.options, facts)
+        ordered = self._ordered_since(governing, intent)
+        facts = replace(facts, progress=self._progress(offered, ordered))
+        by_name = columns(facts)
+        rows = (
+            self.knowledge.interval_table.decide(by_name),
+            self.knowledge.cap_table.decide(by_name),
+            self.knowledge.order_table.decide(by_name),
+        )
+        return Case(
+            intent=intent,
+            target=target,
+            facts=facts,
+            assessments=assessments,
+            counted=counted,
+            workup=workup,
+            tier=tier,
+            options=tuple(option for option in offered if not self._is_ordered(option, ordered)),
+            already_ordered=tuple(option for option in offered if self._is_ordered(option, ordered)),
+            parallel=self._parallel(tier, by_name, ordered),
+            rows=rows,
+            n_failed=n_failed,
+            changed_technique=changed,
+            grade=_grade(governing, target),
+        )
+
+    def _target(self, intent: Intent) -> Target:
+        """An order that is no injection and names no region takes that of the latest session anywhere."""
+        is_placed = intent.target.place.coverage is not None
+        if is_placed or not self.history.sessions:
+            return intent.target
+        latest = self.history.sessions[-1].target.place
+        return Target(latest, intent.target.sides, intent.target.approach, intent.target.drugs)
+
+    def _person(self) -> Person:
+        """EXC-6; a birth date known only to the month or year counts when every day of it agrees."""
+        born = self.record.patient.born
+        latest = years_before(self.today, self.criteria.adult_age)
+        if born is None or born.first <= latest < born.last:
+            return Person.AGE_UNKNOWN
+        return Person.ADULT if born.last <= latest else Person.CHILD
+
+    def _state(self, assessments: tuple[Assessment, ...]) -> State:
+        if not assessments:
+            return State.NO_SESSION
+        last = assessments[-1]
+        if last.outcome is Outcome.SUCCESS:
+            is_confirmed = last.subtype == "durability-confirmed"
+            return State.SUCCESS if is_confirmed else State.SUCCESS_NOT_CONFIRMED
+        before = assessments[-2].outcome if len(assessments) > 1 else None
+        if last.outcome is Outcome.PARTIAL and before in {Outcome.PARTIAL, Outcome.FAILED}:
+            return State.PARTIAL_AGAIN
+        return _STATES[last.outcome]
+
+    def _interval(self, governing: Assessment | None) -> Interval:
+        """D-1b: too short only when every day on which the session may have taken place is too recent."""
+        if governing is None:
+            return Interval.LONG_ENOUGH
+        elapsed = days_between(governing.session.days.first, self.today)
+        return Interval.TOO_SHORT if elapsed < self.criteria.earliest_evaluation else Interval.LONG_ENOUGH
+
+    def _counted(self, target: Target) -> tuple[Session, ...]:
+        since = months_before(self.today, self.criteria.cap_months)
+        return sessions_in_cap_period(self.history, target, since)
+
+    def _n_failed(self, assessments: tuple[Assessment, ...]) -> int:
+        """EPI-2: failed sessions of the episode since its last success."""
+        members = episode(tuple(a.session for a in assessments), self.history, self.knowledge)
+        count = 0
+        for assessment in assessments:
+            if assessment.session not in members:
+                continue
+            if assessment.outcome is Outcome.SUCCESS:
+                count = 0
+            count += assessment.outcome is Outcome.FAILED
+        return count
+
+    def _offered(self, options: Iterable[str], facts: Facts) -> tuple[str, ...]:
+        by_name = columns(facts)
+        offered = self.knowledge.offered
+        return tuple(option for option in options if option not in offered or offered[option].holds(by_name))
+
+    def _ordered_since(self, governing: Assessment | None, intent: Intent) -> frozenset[OrderKind]:
+        """The kinds of order placed after the governing session, or drafted beside this one."""
+        if governing is None:
+            return frozenset()
+        ours = {order.reference for order in intent.orders}
+        drafts = [o for o in (*self.request.selected, *self.request.other_drafts) if o.reference not in ours]
+        active = [o for o in self.record.orders if self._was_ordered_since(o, governing.session)]
+        return frozenset(order_kind(order, self.knowledge) for order in (*drafts, *active))
+
+    def _was_ordered_since(self, order: Order, session: Session) -> bool:
+        if order.status != "active" or order.authored is None:
+            return False
+        performed = [procedure.performed for procedure in session.procedures if procedure.performed]
+        return order.authored.days.first <= self.today and all(order.authored.is_after(p) for p in performed)
+
+    def _is_ordered(self, option: str, ordered: frozenset[OrderKind]) -> bool:
+        return bool(self.knowledge.ordered_through.get(option, frozenset()) & ordered)
+
+    def _progress(self, offered: Iterable[str], ordered: frozenset[OrderKind]) -> Progress:
+        """SUP-2: all options that can be ordered have been."""
+        orderable = [option for option in offered if option in self.knowledge.ordered_through]
+        is_all = bool(orderable) and all(self._is_ordered(option, ordered) for option in orderable)
+        return Progress.ALL_ORDERED if is_all else Progress.OPEN
+
+    def _parallel(self, tier: Row, facts: dict[str, str], ordered: frozenset[OrderKind]) -> tuple[str, ...]:
+        rows = self.knowledge.parallel_table.all_that_hold({**facts, "row": tier.id})
+        return tuple(row.id for row in rows if not self._is_ordered(row.id, ordered))
+
+
+def _with_workup(facts: Facts, workup: Workup) -> Facts:
+    return replace(
+        facts,
+        diagnosis=workup.diagnosis,
+        imaging=workup.imaging,
+        block=workup.block,
+        conservative_care=workup.conservative_care,
+        rehabilitation=workup.rehabilitation,
+        drug_trial=workup.drug_trial,
+        sedative=workup.sedative,
+        sacroiliac_target=workup.sacroiliac_target,
+        facet_target=workup.facet_target,
+        lesion=workup.lesion,
+        ablation=workup.ablation,
+        mild=workup.mild,
+        stimulation=workup.stimulation,
+        secondary_stimulation=workup.secondary_stimulation,
+    )
+
+
+def _strength(governing: Assessment | None, *, is_retry: bool) -> Strength:
+    """Whether a failure may warn: not on a coded outcome, a late loss, or a first retry with another technique."""
+    if governing is None or governing.softens or is_retry:
+        return Strength.SOFT
+    return Strength.FIRM
+
+
+def _grade(governing: Assessment | None, target: Target) -> str | None:
+    """REG-6: a target that is the same only if something unknown is so caps the evidence at B."""
+    if governing is None:
+        return None
+    is_capped = governing.grade == "A" and not target.is_surely(governing.session.target)
+    return "B" if is_capped else governing.grade

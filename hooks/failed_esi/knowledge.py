@@ -1,0 +1,342 @@
+"""The pathway files as frozen values; refuses to start when anything in them does not fit together."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+from cds_service.fhir.codes import SYSTEM_URIS, CodeEntry, CodeIndex, Coding
+from cds_service.service import KnowledgeError
+from hooks.failed_esi.anatomy import Anatomy
+from hooks.failed_esi.facts import Facts, SessionFacts, vocabulary
+from hooks.failed_esi.tables import Row, Table
+from hooks.failed_esi.words import Words, word_pattern
+
+LOCAL_SYSTEM = "urn:cds-service:failed-esi"
+FOLDER = Path(__file__).parent
+
+Toml = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """Every number of the pathway (pathway.toml, [criteria]); units and sources stand there."""
+
+    adult_age: int
+    esi_lookback: int
+    earliest_evaluation: int
+    early_window_end: int
+    early_window_flag: int
+    durability_start: int
+    durability_end: int
+    durability_grace: int
+    late_window_end: int
+    baseline_window: int
+    strong_baseline: int
+    substantial_relief: int
+    meaningful_relief: int
+    conflict_window: int
+    cap_sessions: int
+    cap_months: int
+    episode_gap: int
+    imaging_max_age: int
+    pt_min: int
+    pt_max_age: int
+    pt_gap: int
+    drug_trial_min: int
+    block_relief: int
+    blocks_needed: int
+    block_indeterminate: int
+    sacroiliac_block_relief: int
+    ablation_relief: int
+    ablation_lasted: int
+    ablation_max_age: int
+    ablations_per_year: int
+    stimulation_primary: int
+    stimulation_secondary: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How the scores of one instrument are read and compared."""
+
+    id: str
+    name: str
+    short: str
+    measures: Literal["pain", "function"]
+    lowest: Decimal
+    highest: Decimal
+    units: Mapping[str, Decimal | str]
+    floor: Decimal | None = None
+    change: Decimal | None = None
+    is_t_score: bool = False
+    higher_is_better: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A citation and how its statement was checked."""
+
+    id: str
+    short: str
+    title: str
+    publisher: str
+    read: str
+    checked_on: date
+    url: str = ""
+    published: str = ""
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether the statement was read in the source itself."""
+        return self.read in {"opened", "own"}
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """All of it."""
+
+    version: str
+    status: str
+    criteria: Criteria
+    criteria_table: Toml
+    scales: Mapping[str, Scale]
+    codes: CodeIndex
+    words: Words
+    anatomy: Anatomy
+    sources: Mapping[str, Source]
+    wording: Toml
+    outcome_table: Table
+    tier_table: Table
+    parallel_table: Table
+    interval_table: Table
+    cap_table: Table
+    order_table: Table
+    offered: Mapping[str, Row]
+    ordered_through: Mapping[str, frozenset[str]]
+    cards: Toml
+    service: Toml
+    _ingredients: Mapping[str, tuple[tuple[str, re.Pattern[str]], ...]]
+
+    def ingredients(self, concept: str, text: str) -> frozenset[str]:
+        """The ingredients of a drug class that a text names, as whole words."""
+        lower = text.lower()
+        return frozenset(name for name, word in self._ingredients[concept] if word.search(lower))
+
+    def tables(self) -> tuple[tuple[Table, Mapping[str, tuple[str, ...]]], ...]:
+        """The first-match tables, each with the vocabulary of its columns."""
+        pathway = vocabulary(Facts)
+        return (
+            (self.outcome_table, vocabulary(SessionFacts)),
+            (self.tier_table, pathway),
+            (self.interval_table, pathway),
+            (self.cap_table, pathway),
+            (self.order_table, pathway),
+        )
+
+
+# What a row of each table may say besides its conditions.
+_OUTCOME_MEMBERS = frozenset({"outcome", "subtype", "shows", "softens", "cites"})
+_TIER_MEMBERS = frozenset({"tier", "options", "cites"})
+_ORDER_MEMBERS = frozenset({"card", "indicator", "silence", "rules", "cites"})
+
+
+def read_knowledge(site_value_sets: Path | None = None, profile: str = "policy") -> Knowledge:
+    """Read and cross-check all files. Raises KnowledgeError."""
+    pathway = _read_toml(FOLDER / "pathway.toml")
+    wording = _read_toml(FOLDER / "wording.toml")
+    sources = _read_sources(_read_toml(FOLDER / "sources.toml"))
+    words = Words.read(_read_toml(FOLDER / "words.toml"))
+    tier_table = _read_table(pathway, "tier", vocabulary(Facts), _TIER_MEMBERS)
+    rows = tuple(row.id for row in tier_table.rows)
+    codes = read_value_sets(FOLDER / "value_sets", site_value_sets)
+    return Knowledge(
+        version=pathway["about"]["version"],
+        status=pathway["about"]["status"],
+        criteria=_read_criteria(pathway, profile),
+        criteria_table=pathway["criteria"],
+        scales={name: _read_scale(name, table) for name, table in pathway["scales"].items()},
+        codes=codes,
+        words=words,
+        anatomy=Anatomy.read(_read_toml(FOLDER / "anatomy.toml")),
+        sources=sources,
+        wording=wording,
+        outcome_table=_read_table(pathway, "outcome", vocabulary(SessionFacts), _OUTCOME_MEMBERS),
+        tier_table=tier_table,
+        parallel_table=_read_table(
+            pathway, "parallel", {**vocabulary(Facts), "row": rows}, frozenset({"option"}), id_member="option"
+        ),
+        interval_table=_read_table(pathway, "interval", vocabulary(Facts), _ORDER_MEMBERS),
+        cap_table=_read_table(pathway, "cap", vocabulary(Facts), _ORDER_MEMBERS),
+        order_table=_read_table(pathway, "order", vocabulary(Facts), _ORDER_MEMBERS),
+        offered={
+            option: Row(option, _conditions(f"offered.{option}", when, vocabulary(Facts)))
+            for option, when in pathway["offered"].items()
+        },
+        ordered_through={option: frozenset(kinds) for option, kinds in pathway["ordered_through"].items()},
+        cards=pathway["cards"],
+        service=_read_toml(FOLDER / "service.toml"),
+        _ingredients=_read_ingredients(codes),
+    )
+
+
+def read_value_sets(folder: Path, site_folder: Path | None = None) -> CodeIndex:
+    """Read the value sets; a site's file replaces ours of the same name, its other files add to them."""
+    files = {path.name: path for path in sorted(folder.glob("*.toml"))}
+    if site_folder is not None:
+        files |= {path.name: path for path in sorted(site_folder.glob("*.toml"))}
+    entries: list[CodeEntry] = []
+    excluded: list[CodeEntry] = []
+    for path in files.values():
+        for concept, table in _read_toml(path).items():
+            entries += _read_codes(path, concept, table)
+            excluded += _read_codes(path, concept, table.get("exclude", {}))
+    return CodeIndex(entries, excluded)
+
+
+def local(code: str, display: str = "") -> Coding:
+    """A code of our own system."""
+    return Coding(LOCAL_SYSTEM, code, display)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise KnowledgeError(f"{path.name}: cannot be read: {error}") from error
+
+
+def _read_codes(path: Path, concept: str, table: Toml) -> Iterator[CodeEntry]:
+    """Read the code tables of a concept; codes marked unverified stay in the file and are not used."""
+    for system, codes in table.items():
+        if system in {"means", "sources", "exclude"}:
+            continue
+        if system not in SYSTEM_URIS and system != "local":
+            raise KnowledgeError(
+                f"{path.name}, [{concept}.{system}]: no such code system{_did_you_mean(system, SYSTEM_URIS)}."
+            )
+        for code, value in codes.items():
+            details = {"label": value} if isinstance(value, str) else dict(value)
+            if not details.pop("unverified", False):
+                yield CodeEntry(
+                    concept=concept,
+                    system=LOCAL_SYSTEM if system == "local" else system,
+                    code=code.removesuffix("*"),
+                    label=details.pop("label"),
+                    is_prefix=code.endswith("*"),
+                    attributes=details,
+                )
+
+
+def _read_ingredients(codes: CodeIndex) -> dict[str, tuple[tuple[str, re.Pattern[str]], ...]]:
+    """Ingredient names by drug class: the labels of the RxNorm entries."""
+    names: dict[str, list[str]] = {}
+    for entry in codes.entries:
+        if entry.system == "rxnorm":
+            names.setdefault(entry.concept, []).append(entry.label.lower())
+    return {
+        concept: tuple((name, word_pattern((name,))) for name in sorted(labels)) for concept, labels in names.items()
+    }
+
+
+def _read_criteria(pathway: Toml, profile: str) -> Criteria:
+    given = {name: table["value"] for name, table in pathway["criteria"].items()}
+    names = [field.name for field in fields(Criteria)]
+    for name in given:
+        _require_known(name, names, f"pathway.toml, [criteria.{name}]", "criterion")
+    missing = [name for name in names if name not in given]
+    if missing:
+        raise KnowledgeError(f"pathway.toml, [criteria]: {missing[0]!r} is missing; the code reads it.")
+    _require_known(profile, pathway["profiles"], "CDS_PROFILE", "profile")
+    changes = pathway["profiles"][profile].get("criteria", {})
+    for name in changes:
+        _require_known(name, names, f"pathway.toml, [profiles.{profile}]", "criterion")
+    return Criteria(**{**given, **changes})
+
+
+def _read_scale(name: str, table: Toml) -> Scale:
+    low, high = table["range"]
+    return Scale(
+        id=table.get("same_as", name),
+        name=table["name"],
+        short=table.get("short", table["name"]),
+        measures=table["measures"],
+        lowest=Decimal(low),
+        highest=Decimal(high),
+        units={unit: f if isinstance(f, str) else Decimal(f) for unit, f in table["units"].items()},
+        floor=_decimal(table.get("floor")),
+        change=_decimal(table.get("change")),
+        is_t_score=table.get("t_score", False),
+        higher_is_better=table.get("higher_is_better", False),
+    )
+
+
+def _decimal(value: int | Decimal | None) -> Decimal | None:
+    return None if value is None else Decimal(value)
+
+
+def _read_sources(table: Toml) -> dict[str, Source]:
+    return {
+        name: Source(
+            id=name,
+            short=source["short"],
+            title=source["title"],
+            publisher=source["publisher"],
+            read=source["read"],
+            checked_on=source["checked_on"],
+            url=source.get("url", ""),
+            published=str(source.get("published", "")),
+        )
+        for name, source in table.items()
+    }
+
+
+def _read_table(
+    pathway: Toml,
+    name: str,
+    columns: Mapping[str, Collection[str]],
+    members: Collection[str],
+    id_member: str = "id",
+) -> Table:
+    return Table(
+        name,
+        tuple(_read_row(name, row, columns, {*members, "id", "when"}, id_member) for row in pathway[name]),
+    )
+
+
+def _read_row(
+    table: str, row: Toml, columns: Mapping[str, Collection[str]], members: Collection[str], id_member: str
+) -> Row:
+    where = f'pathway.toml, [[{table}]] row "{row.get(id_member, "?")}"'
+    for member in row:
+        _require_known(member, members, where, "member")
+    values = {key: value for key, value in row.items() if key not in {"id", "when"}}
+    for key in ("options", "rules", "cites"):
+        if key in values:
+            values[key] = tuple(values[key])
+    return Row(id=row[id_member], when=_conditions(where, row.get("when", {}), columns), **values)
+
+
+def _conditions(where: str, when: Toml, columns: Mapping[str, Collection[str]]) -> dict[str, frozenset[str]]:
+    for column, values in when.items():
+        _require_known(column, columns, where, "column")
+        for value in values:
+            _require_known(value, columns[column], f"{where}, when.{column}", "value")
+    return {column: frozenset(values) for column, values in when.items()}
+
+
+def _require_known(name: str, known: Collection[str], where: str, what: str) -> None:
+    if name not in known:
+        raise KnowledgeError(f"{where}: {what} {name!r} does not exist{_did_you_mean(name, known)}.")
+
+
+def _did_you_mean(name: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f'; did you mean "{close[0]}"?' if close else f"; known are: {', '.join(sorted(known))}"

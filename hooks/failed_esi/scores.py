@@ -1,0 +1,284 @@
+"""Which observations say something about an injection: OBS-1 to OBS-11."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+from fractions import Fraction
+
+from cds_service.fhir.dates import Moment, days_between
+from cds_service.fhir.record import Concept, Observation, PatientRecord, Procedure
+from hooks.failed_esi.facts import Relief
+from hooks.failed_esi.knowledge import Criteria, Knowledge, Scale
+from hooks.failed_esi.sessions import History
+from hooks.failed_esi.words import any_word
+
+_BY_RANGE_LIMIT = 10  # values that never exceed this on a 0-100 scale were recorded as 0-10 (OBS-10)
+
+
+class Site(StrEnum):
+    """Where it hurts."""
+
+    LIMB = "limb"
+    SPINE = "spine"
+    UNSPECIFIED = "unspecified"
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One usable score, on its scale."""
+
+    scale: Scale
+    site: Site
+    day: date
+    measured: Moment
+    value: Decimal
+    reference: str
+    order: tuple[str, str]
+    is_marked_post: bool
+    part_of: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedRelief:
+    """Relief in percent as the patient reported it, and the procedure it is about when that is named."""
+
+    percent: Decimal
+    day: date
+    reference: str
+    about: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A follow-up score with its baseline on the same scale and site (OBS-1)."""
+
+    baseline: Score
+    follow_up: Score
+    day: int
+    baseline_age: int
+
+    @property
+    def improvement(self) -> Decimal:
+        """How much better, in points of the scale; negative when worse."""
+        change = self.baseline.value - self.follow_up.value
+        return -change if self.scale.higher_is_better else change
+
+    @property
+    def scale(self) -> Scale:
+        """The scale of both."""
+        return self.baseline.scale
+
+    @property
+    def fraction(self) -> Fraction | None:
+        """The improvement as an exact part of the baseline; None where a ratio means nothing."""
+        if self.scale.is_t_score or self.baseline.value <= 0:
+            return None
+        return Fraction(self.improvement) / Fraction(self.baseline.value)
+
+    def relief(self, criteria: Criteria) -> Relief:
+        """Classify the pair; thresholds are inclusive, and a T-score is never substantial (OBS-9)."""
+        fraction = self.fraction
+        if fraction is not None and fraction >= Fraction(criteria.substantial_relief, 100):
+            return Relief.SUBSTANTIAL
+        if fraction is not None and fraction >= Fraction(criteria.meaningful_relief, 100):
+            return Relief.MCID
+        if self.scale.change is not None and self.improvement >= self.scale.change:
+            return Relief.MCID
+        return Relief.NONE
+
+    def is_strong(self, criteria: Criteria) -> bool:
+        """Grade A: a fresh baseline, and a function score or pain at a named site."""
+        is_specific = self.scale.measures == "function" or self.baseline.site is not Site.UNSPECIFIED
+        return self.baseline_age <= criteria.strong_baseline and is_specific
+
+
+def read_scores(record: PatientRecord, history: History, today: date, knowledge: Knowledge) -> tuple[Score, ...]:
+    """All usable scores up to today, oldest first.
+
+    Left out: other sites, values outside the range of their scale, undated and imprecise ones, and on a day
+    with a spine procedure whatever was measured after it (OBS-6).
+    """
+    by_range = _scales_recorded_in_tenths(record, knowledge)
+    found = [
+        score
+        for observation in record.observations
+        if (score := _read_score(observation, by_range, knowledge)) and score.day <= today
+    ]
+    procedures = _procedures_by_day(history)
+    clean = [s for s in found if not any(_was_after(s, p) for p in procedures.get(s.day, ()))]
+    return tuple(sorted(clean, key=lambda score: (score.day, *score.order)))
+
+
+def read_reported_relief(record: PatientRecord, today: date, knowledge: Knowledge) -> tuple[ReportedRelief, ...]:
+    """All dated percent-relief reports up to today, oldest first."""
+    found = [
+        ReportedRelief(o.value, o.measured.day, o.reference, (*o.part_of, *o.about))
+        for o in record.observations
+        if "percent-relief" in knowledge.codes.concepts(o.code.codings)
+        and o.measured is not None
+        and o.measured.day is not None
+        and o.measured.day <= today
+        and -100 <= o.value <= 100
+        and o.unit in {"", "%", "percent"}
+    ]
+    return tuple(sorted(found, key=lambda report: (report.day, report.reference)))
+
+
+def relief_of_percent(percent: Decimal, criteria: Criteria) -> Relief:
+    """OBS-8: classify reported relief."""
+    if percent >= criteria.substantial_relief:
+        return Relief.SUBSTANTIAL
+    return Relief.MCID if percent >= criteria.meaningful_relief else Relief.NONE
+
+
+def pairs_for(
+    scores: Iterable[Score], day_of_session: date, until: date | None, knowledge: Knowledge
+) -> tuple[tuple[Pair, ...], bool]:
+    """Pair every follow-up score of a session with its baseline.
+
+    Returns the pairs whose baseline reaches the floor (OBS-3), and whether any was left out for its floor.
+    """
+    criteria = knowledge.criteria
+    pairs: list[Pair] = []
+    below_floor = False
+    for series in _series(scores):
+        baseline = _baseline(series, day_of_session, criteria)
+        if baseline is None:
+            continue
+        follow_ups = [s for s in series if _is_follow_up(s, day_of_session, until, criteria)]
+        if baseline.scale.floor is not None and baseline.value < baseline.scale.floor:
+            below_floor = below_floor or bool(follow_ups)
+            continue
+        age = days_between(baseline.day, day_of_session)
+        # of several values in one day the last counts (OBS-6)
+        for score in {s.day: s for s in follow_ups}.values():
+            pairs.append(Pair(baseline, score, days_between(day_of_session, score.day), age))
+    return tuple(pairs), below_floor
+
+
+def has_follow_up(scores: Iterable[Score], day_of_session: date, until: date | None, knowledge: Knowledge) -> bool:
+    """Whether any score at all lies where it could say something about the session."""
+    return any(_is_follow_up(score, day_of_session, until, knowledge.criteria) for score in scores)
+
+
+def has_baseline(scores: Iterable[Score], day_of_session: date, knowledge: Knowledge) -> bool:
+    """Whether any score at all lies where it could be a baseline."""
+    return any(_is_baseline(score, day_of_session, knowledge.criteria) for score in scores)
+
+
+def without_untargeted_pain(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
+    """OBS-5: where limb pain was measured before and after, pain elsewhere does not speak for a radicular ESI."""
+    if not any(p.scale.measures == "pain" and p.baseline.site is Site.LIMB for p in pairs):
+        return pairs
+    return tuple(p for p in pairs if p.scale.measures != "pain" or p.baseline.site is Site.LIMB)
+
+
+def _read_score(observation: Observation, in_tenths: frozenset[str], knowledge: Knowledge) -> Score | None:
+    scale_name = next((c for c in knowledge.codes.concepts(observation.code.codings) if c in knowledge.scales), None)
+    moment = observation.measured
+    if scale_name is None or moment is None or moment.day is None:
+        return None
+    scale = knowledge.scales[scale_name]
+    value = _on_scale(observation, scale, is_in_tenths=scale_name in in_tenths)
+    site = read_site(observation.body_site, knowledge)
+    if value is None or site is None or not scale.lowest <= value <= scale.highest:
+        return None
+    return Score(
+        scale=scale,
+        site=site if scale.measures == "pain" else Site.UNSPECIFIED,
+        day=moment.day,
+        measured=moment,
+        value=value,
+        reference=observation.reference,
+        order=(_clock(moment), f"{observation.issued}|{observation.reference}"),
+        is_marked_post=knowledge.words.mean("post-procedure", observation.notes),
+        part_of=observation.part_of,
+    )
+
+
+def read_site(body_site: Concept | None, knowledge: Knowledge) -> Site | None:
+    """Where it hurts; None when it is somewhere that no injection of the spine is for."""
+    if body_site is None or body_site == Concept():
+        return Site.UNSPECIFIED
+    concepts = knowledge.codes.concepts(body_site.codings)
+    words = knowledge.anatomy.words
+    if "site-limb" in concepts or any_word(words["limb"], body_site.words):
+        return Site.LIMB
+    if any(concept.startswith("site-") for concept in concepts) or any_word(words["spine"], body_site.words):
+        return Site.SPINE
+    return None
+
+
+def _on_scale(observation: Observation, scale: Scale, *, is_in_tenths: bool) -> Decimal | None:
+    """Bring a value to its scale by its own denominator, by its unit, or by the range of its series."""
+    if observation.out_of:
+        return observation.value * scale.highest / observation.out_of
+    factor = scale.units.get(observation.unit, scale.units["*"])
+    if factor == "by-range":
+        return observation.value * (scale.highest / _BY_RANGE_LIMIT if is_in_tenths else 1)
+    return observation.value * factor if isinstance(factor, Decimal) else None
+
+
+def _scales_recorded_in_tenths(record: PatientRecord, knowledge: Knowledge) -> frozenset[str]:
+    """The scales whose unit leaves the range open and whose values never exceed a tenth of it."""
+    largest: dict[str, Decimal] = {}
+    for observation in record.observations:
+        for concept in knowledge.codes.concepts(observation.code.codings):
+            scale = knowledge.scales.get(concept)
+            if scale and scale.units.get(observation.unit, scale.units["*"]) == "by-range":
+                largest[concept] = max(largest.get(concept, Decimal(0)), observation.value)
+    return frozenset(concept for concept, value in largest.items() if value <= _BY_RANGE_LIMIT)
+
+
+def _procedures_by_day(history: History) -> dict[date, list[Procedure]]:
+    by_day: dict[date, list[Procedure]] = {}
+    for session in history.sessions:
+        if session.day:
+            by_day.setdefault(session.day, []).extend(session.procedures)
+    for intervention in history.interventions:
+        if intervention.day and intervention.is_on_the_spine:
+            by_day.setdefault(intervention.day, []).append(intervention.procedure)
+    return by_day
+
+
+def _was_after(score: Score, procedure: Procedure) -> bool:
+    """Whether a score of the day of a procedure was taken after it: marked so, part of it, or by the clock."""
+    if score.is_marked_post or procedure.reference in score.part_of:
+        return True
+    return procedure.performed is not None and score.measured.is_after(procedure.performed)
+
+
+def _series(scores: Iterable[Score]) -> Iterator[tuple[Score, ...]]:
+    """Group by scale and site: only such scores are compared (OBS-1, OBS-10)."""
+    series: dict[tuple[str, Site], list[Score]] = {}
+    for score in scores:
+        series.setdefault((score.scale.id, score.site), []).append(score)
+    for name in sorted(series):
+        yield tuple(series[name])
+
+
+def _baseline(series: tuple[Score, ...], day_of_session: date, criteria: Criteria) -> Score | None:
+    """OBS-2: the latest value up to the procedure; those of its day that came after are already left out."""
+    before = [score for score in series if _is_baseline(score, day_of_session, criteria)]
+    return before[-1] if before else None
+
+
+def _is_baseline(score: Score, day_of_session: date, criteria: Criteria) -> bool:
+    age = days_between(score.day, day_of_session)
+    return 0 <= age <= criteria.baseline_window and not score.is_marked_post
+
+
+def _is_follow_up(score: Score, day_of_session: date, until: date | None, criteria: Criteria) -> bool:
+    """OBS-4 and OBS-7: from the first day of evaluation until the next intervention in the region."""
+    day = days_between(day_of_session, score.day)
+    is_in_time = until is None or score.day <= until
+    return criteria.earliest_evaluation <= day <= criteria.late_window_end and is_in_time
+
+
+def _clock(moment: Moment) -> str:
+    """Sorts the times of one day; a value without a time comes first."""
+    return moment.clock.time().isoformat() if moment.clock else ""

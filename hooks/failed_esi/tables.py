@@ -1,0 +1,70 @@
+"""Decision tables without operators: the first row whose every condition holds decides."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table: `when` names the accepted values of each column it looks at."""
+
+    id: str
+    when: Mapping[str, frozenset[str]]
+    outcome: str | None = None
+    subtype: str | None = None
+    shows: str | None = None
+    softens: bool = False
+    tier: str | None = None
+    options: tuple[str, ...] = ()
+    option: str | None = None
+    card: str | None = None
+    indicator: str | None = None
+    silence: str | None = None
+    rules: tuple[str, ...] = ()
+    cites: tuple[str, ...] = ()
+
+    @property
+    def rule(self) -> str:
+        """The id of the rule in the specification: the first word of the row's id."""
+        return self.id.partition(" ")[0]
+
+    def holds(self, facts: Mapping[str, str]) -> bool:
+        """Whether every condition holds."""
+        return all(facts[column] in accepted for column, accepted in self.when.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows read from the top."""
+
+    name: str
+    rows: tuple[Row, ...]
+
+    def decide(self, facts: Mapping[str, str]) -> Row:
+        """The first row that holds. Raises LookupError when none does, which the tests rule out."""
+        for row in self.rows:
+            if row.holds(facts):
+                return row
+        raise LookupError(f"table {self.name!r} does not decide {dict(facts)!r}")
+
+    def all_that_hold(self, facts: Mapping[str, str]) -> tuple[Row, ...]:
+        """Every row that holds, for tables in which all of them apply."""
+        return tuple(row for row in self.rows if row.holds(facts))
+
+    def columns(self) -> tuple[str, ...]:
+        """The columns that any row looks at."""
+        return tuple(sorted({column for row in self.rows for column in row.when}))
+
+    def combinations(self, vocabulary: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:
+        """Every combination of the values of this table's columns."""
+        names = self.columns()
+        for values in itertools.product(*(vocabulary[name] for name in names)):
+            yield dict(zip(names, values, strict=True))
+
+    def unreachable(self, vocabulary: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+        """The ids of rows that no combination ever reaches."""
+        reached = {self.decide(facts).id for facts in self.combinations(vocabulary)}
+        return tuple(row.id for row in self.rows if row.id not in reached)
