@@ -1,0 +1,173 @@
+"""create_app(): the composition root, the routes and the one error handler."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from traceback import extract_tb
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import orjson
+import structlog
+from flask import Flask, Response, request
+from flask_cors import CORS
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+import hooks
+from cds_service.answer import Answer, answer
+from cds_service.fhir.models import warm_up
+from cds_service.log import configure, safe_id
+from cds_service.protocol.discovery import discovery_json
+from cds_service.protocol.errors import (
+    BodyTooLarge,
+    CdsError,
+    NotJson,
+    UnknownService,
+    operation_outcome,
+)
+from cds_service.service import Service, Site
+from cds_service.settings import Settings, read_settings
+from cds_service.trust.limits import read_json
+
+log = structlog.get_logger()
+
+
+def create_app(
+    services: Sequence[Service] | None = None,
+    settings: Settings | None = None,
+    today: Callable[[], date] | None = None,
+) -> Flask:
+    """Compose the application. Refuses to start when the settings or the pathway files do not fit together."""
+    settings = settings or read_settings()
+    configure(settings.log_level)
+    services = load_services(settings) if services is None else services
+    by_id = {service.id: service for service in services}
+    day = today or (lambda: local_day(settings.timezone))
+    warm_up()
+
+    app = Flask("cds_service", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    CORS(
+        app,
+        origins=list(settings.cors_origins),
+        methods=["GET", "POST", "OPTIONS"],
+        allow_headers=["Authorization", "Content-Type", "Accept"],
+        send_wildcard=settings.cors_origins == ("*",),
+        max_age=600,
+    )
+
+    @app.get("/cds-services")
+    def discover() -> Response:
+        return _json(discovery_json(services))
+
+    @app.post("/cds-services/<service_id>")
+    def call(service_id: str) -> Response:
+        started = time.perf_counter()
+        service = by_id.get(service_id)
+        if service is None:
+            raise UnknownService(
+                "There is no service of this id.", where="URL", advice="GET /cds-services lists the services."
+            )
+        answered = answer(service, read_json(_read_body(), settings.max_depth), day())
+        response = _json(answered.response())
+        _log_call(answered, time.perf_counter() - started)
+        return response
+
+    @app.get("/livez")
+    def live() -> Response:
+        return _json({"status": "ok"})
+
+    @app.get("/readyz")
+    def ready() -> Response:
+        return _json({"status": "ok", "knowledge": {s.id: s.knowledge_version for s in services}})
+
+    @app.errorhandler(Exception)
+    def fail(error: Exception) -> Response:
+        return _error_response(error)
+
+    return app
+
+
+def load_services(settings: Settings) -> tuple[Service, ...]:
+    """Build every service of the medicine for this site."""
+    site = Site(value_sets=settings.value_sets, profile=settings.profile)
+    return tuple(build(site) for build in hooks.SERVICES)
+
+
+def local_day(timezone: str | None) -> date:
+    """What day it is at this site: in the time zone of the settings, else of the machine."""
+    return datetime.now(ZoneInfo(timezone)).date() if timezone else datetime.now().astimezone().date()
+
+
+def _read_body() -> bytes:
+    """The raw body, when it is plain JSON within the limit."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise NotJson(
+            "Compressed request bodies are not read.",
+            where="Content-Encoding",
+            advice="Send the body as it is.",
+        )
+    if not (request.mimetype == "application/json" or request.mimetype.endswith("+json")):
+        raise NotJson(
+            "The body is not declared as JSON.",
+            where="Content-Type",
+            advice="Send Content-Type: application/json.",
+        )
+    return request.get_data(cache=False)
+
+
+def _json(body: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(body), status=status, content_type="application/json")
+
+
+def _error_response(error: Exception) -> Response:
+    """Turn any exception into an OperationOutcome. The only place that catches everything."""
+    if isinstance(error, RequestEntityTooLarge):
+        error = BodyTooLarge(
+            "The request body is larger than this service takes.",
+            where="body",
+            advice="Send fewer resources; CDS_MAX_BODY sets the limit.",
+        )
+    if isinstance(error, CdsError):
+        log.warning("refused", status=error.status, error=type(error).__name__, where=error.where)
+        return _json(error.operation_outcome(), error.status)
+    if isinstance(error, HTTPException):
+        return _http_error(error)
+    # The message of an unexpected exception may quote patient data: its type and place are enough to find it.
+    frame = extract_tb(error.__traceback__)[-1]
+    log.error("failed", status=500, error=type(error).__name__, at=f"{frame.name}:{frame.lineno}")
+    outcome = operation_outcome("exception", "The service failed on this request; nothing was evaluated.")
+    return _json(outcome, 500)
+
+
+def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    issue_type = {404: "not-found", 405: "not-supported"}.get(status, "processing")
+    response = _json(operation_outcome(issue_type, error.name + "."), status)
+    for name, value in error.get_headers():
+        if name == "Allow":
+            response.headers[name] = value
+    return response
+
+
+def _log_call(answered: Answer, seconds: float) -> None:
+    """One line per call, without patient data."""
+    decisions: list[Any] = [advised.decision for advised in answered.advice.cards]
+    log.info(
+        "answered",
+        service=answered.service.id,
+        hook=answered.request.hook,
+        hook_instance=safe_id(answered.request.hook_instance),
+        knowledge=answered.service.knowledge_version,
+        cards=[advised.card.id for advised in answered.advice.cards],
+        rules=sorted({rule for decision in decisions for rule in decision.rules}),
+        silence=[d.silence for d in answered.advice.decisions if d.silence],
+        not_read=list(answered.not_read),
+        unreadable=len(answered.unreadable),
+        nonconforming=len(answered.nonconforming),
+        duration_ms=round(seconds * 1000, 2),
+    )
+    if answered.request.unresolved_selections:
+        log.warning("selection names no draft", unresolved_selections=answered.request.unresolved_selections)

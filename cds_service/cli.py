@@ -1,0 +1,262 @@
+"""The commands of `cds-service`. Exit codes: 0 done, 1 the answer is no, 2 wrong usage or unreadable input."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import orjson
+import requests
+
+from cds_service.answer import answer
+from cds_service.app import load_services, local_day
+from cds_service.protocol.errors import CdsError
+from cds_service.scenarios import UnknownScenario, find_scenario, scenarios
+from cds_service.service import KnowledgeError, Service
+from cds_service.settings import Settings, SettingsError, read_settings
+from cds_service.terminal import cards_text, explanation_text
+from cds_service.trust.limits import read_json
+
+_TIMEOUT = 30  # seconds; for a tester, not for an EHR
+
+
+class Day(click.ParamType[date]):
+    """A calendar day, YYYY-MM-DD."""
+
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """Parse the day."""
+        try:
+            return value if isinstance(value, date) else date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a day; write it as YYYY-MM-DD.", param, ctx)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="cds-service")
+def main() -> None:
+    """A CDS Hooks service. `cds-service COMMAND --help` shows each command with an example."""
+
+
+@main.command()
+@click.option("--host", help="Address to listen on. [default: CDS_HOST, else 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 picks a free one. [default: CDS_PORT, else 8000]")
+@click.option("--workers", type=click.IntRange(1, 64), help="Worker processes. [default: CDS_WORKERS, else 1]")
+def serve(host: str | None, port: int | None, workers: int | None) -> None:
+    """Run the service; the first line on stdout says where it listens.
+
+    Example: cds-service serve --port 8000
+    """
+    from cds_service.serve import Server  # gunicorn exists on Unix only; the other commands run anywhere
+
+    given = {"host": host, "port": port, "workers": workers}
+    settings = _settings().model_copy(update={name: value for name, value in given.items() if value is not None})
+    _services(settings)
+    Server(settings).run()
+
+
+@main.command()
+def demo() -> None:
+    """Start the service on a free port, fire a scenario over HTTP and print the card.
+
+    Example: cds-service demo
+    """
+    service = _services(_settings())[0]
+    scenario = find_scenario(service.demo, [service.id])
+    with _running_service() as url:
+        click.echo(f"The service listens on {url} for this demonstration.")
+        click.echo(f"Story: {scenario.story}\n")
+        click.echo(f"POST {url}/cds-services/{service.id}")
+        body, milliseconds = _post(url, service.id, scenario.request(_today()))
+        click.echo(f"200 in {milliseconds:.0f} ms\n")
+        click.echo(cards_text(body["cards"]))
+    click.echo("\nTo keep it running: cds-service serve. More stories: cds-service fixtures.")
+
+
+@main.command()
+@click.argument("request_file", metavar="REQUEST.json", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--json", "as_json", is_flag=True, help="Print the decision as JSON.")
+@click.option("--today", type=Day(), help="Decide as if it were this day. [default: today]")
+def explain(request_file: Path, as_json: bool, today: date | None) -> None:
+    """Print the whole decision for one hook request, without a server; also why there is no card.
+
+    Example: cds-service explain request.json --today 2026-06-01
+    """
+    settings = _settings()
+    service = _services(settings)[0]
+    day = today or local_day(settings.timezone)
+    try:
+        answered = answer(service, read_json(_read_file(request_file), settings.max_depth), day)
+    except CdsError as error:
+        _fail(f"{request_file}: {error.status}: {error.text} {error.where}: {error.advice}")
+    explanation = answered.explanation(day)
+    click.echo(_pretty(explanation) if as_json else explanation_text(explanation))
+
+
+@main.command()
+@click.argument("what", metavar="WHAT")
+@click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="Base address of the service.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as it came.")
+def fire(what: str, url: str, as_json: bool) -> None:
+    """Post a scenario, or a request file, to a running service; print cards and timing.
+
+    WHAT is a name from `cds-service fixtures` or the path of a JSON file.
+
+    Example: cds-service fire failed-and-reordered --url http://127.0.0.1:8000
+    """
+    service = _services(_settings())[0]
+    request = _request_named(what, service)
+    body, milliseconds = _post(url.rstrip("/"), service.id, request)
+    if as_json:
+        click.echo(_pretty(body))
+    else:
+        click.echo(cards_text(body["cards"]))
+        click.echo(f"200 in {milliseconds:.1f} ms, {len(body['cards'])} card(s)")
+
+
+@main.group(invoke_without_command=True)
+@click.pass_context
+def fixtures(context: click.Context) -> None:
+    """List the scenarios; `fixtures show NAME` prints a request.
+
+    Example: cds-service fixtures
+    """
+    if context.invoked_subcommand is None:
+        found = scenarios([service.id for service in _services(_settings())])
+        width = max(len(scenario.name) for scenario in found)
+        for scenario in found:
+            click.echo(f"{scenario.name:<{width}}  {scenario.story}")
+
+
+@fixtures.command()
+@click.argument("name", metavar="NAME")
+@click.option("--today", type=Day(), help="Roll the dates so that the story ends on this day. [default: today]")
+def show(name: str, today: date | None) -> None:
+    """Print the hook request of a scenario, its dates rolled so that the story ends today.
+
+    Example: cds-service fixtures show failed-and-reordered > request.json
+    """
+    service = _services(_settings())[0]
+    try:
+        click.echo(_pretty(find_scenario(name, [service.id]).request(today or _today())))
+    except UnknownScenario:
+        _fail(f"{name}: there is no scenario of this name; `cds-service fixtures` lists them.")
+
+
+@main.group()
+def knowledge() -> None:
+    """The pathway files."""
+
+
+@knowledge.command("check")
+def knowledge_check() -> None:
+    """Load and cross-check the pathway files; exits 1 and says what is wrong when they do not fit together.
+
+    Example: cds-service knowledge check
+    """
+    try:
+        services = load_services(_settings())
+        for service in services:
+            for line in service.check():
+                click.echo(f"{service.id}: {line}")
+    except KnowledgeError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+
+
+def _settings() -> Settings:
+    try:
+        return read_settings()
+    except SettingsError as error:
+        _fail(str(error))
+
+
+def _services(settings: Settings) -> tuple[Service, ...]:
+    try:
+        return load_services(settings)
+    except KnowledgeError as error:
+        _fail(f"{error} `cds-service knowledge check` checks all files.")
+
+
+def _today() -> date:
+    return local_day(_settings().timezone)
+
+
+def _request_named(what: str, service: Service) -> Mapping[str, Any]:
+    try:
+        return find_scenario(what, [service.id]).request(_today())
+    except UnknownScenario:
+        if not Path(what).exists():
+            _fail(f"{what}: neither a scenario (see `cds-service fixtures`) nor a file.")
+    try:
+        request = orjson.loads(_read_file(Path(what)))
+    except orjson.JSONDecodeError as error:
+        _fail(f"{what}: not JSON: line {error.lineno}, column {error.colno}.")
+    if not isinstance(request, dict):
+        _fail(f"{what}: a hook request is a JSON object.")
+    return request
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        _fail(f"{path}: cannot be read: {error.strerror}.")
+
+
+def _post(url: str, service_id: str, request: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
+    """Post a hook request; ends the command when the service is not there or does not answer 200."""
+    started = time.perf_counter()
+    try:
+        response = requests.post(
+            f"{url}/cds-services/{service_id}",
+            data=orjson.dumps(request),
+            headers={"Content-Type": "application/json"},
+            timeout=_TIMEOUT,
+        )
+        body = response.json()
+    except requests.JSONDecodeError:
+        _fail(f"{url}: the answer is not JSON; is this a CDS Hooks service?")
+    except requests.RequestException as error:
+        _fail(f"{url}: no answer ({type(error).__name__}); start one with `cds-service serve` or name it with --url.")
+    if response.status_code != 200:
+        _fail(f"{url}: {response.status_code}: {_outcome_text(body)}")
+    return body, (time.perf_counter() - started) * 1000
+
+
+def _outcome_text(body: Any) -> str:
+    issues = body.get("issue", []) if isinstance(body, dict) else []
+    texts = [f"{issue.get('details', {}).get('text', '')} {issue.get('diagnostics', '')}".strip() for issue in issues]
+    return " ".join(texts) or "no OperationOutcome"
+
+
+@contextmanager
+def _running_service() -> Iterator[str]:
+    """The real service in a process of its own, on a free port."""
+    command = [sys.executable, "-m", "cds_service", "serve", "--host", "127.0.0.1", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:  # noqa: S603
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            if not line.startswith("listening on "):
+                _fail("The service did not start; `cds-service serve` shows why.")
+            yield line.removeprefix("listening on ").strip()
+        finally:
+            process.terminate()
+
+
+def _pretty(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+
+
+def _fail(message: str) -> NoReturn:
+    """One line on stderr, exit code 2."""
+    click.echo(f"cds-service: {' '.join(message.split())}", err=True)
+    sys.exit(2)

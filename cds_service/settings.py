@@ -1,0 +1,76 @@
+"""Every CDS_* variable, validated once at start; each has a default that works."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import DirectoryPath, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """A CDS_* variable has an unusable value."""
+
+
+class Settings(BaseSettings):
+    """How this installation runs. The descriptions are the table in the README."""
+
+    model_config = SettingsConfigDict(env_prefix="CDS_", frozen=True, extra="ignore")
+
+    host: str = Field("127.0.0.1", description="Address that `serve` listens on")
+    port: int = Field(8000, ge=0, le=65535, description="Port that `serve` listens on; 0 picks a free one")
+    workers: int = Field(1, ge=1, le=64, description="Worker processes of `serve`")
+    threads: int = Field(8, ge=1, le=256, description="Threads of each worker")
+    max_body: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body, in bytes")
+    max_depth: int = Field(64, ge=8, le=512, description="Deepest nesting of a request body")
+    timezone: str | None = Field(
+        None, description="Time zone that decides what day it is, such as America/Chicago; else the machine's"
+    )
+    value_sets: DirectoryPath | None = Field(
+        None, description="Folder of value-set files that replace ours of the same name or add to them"
+    )
+    profile: str = Field("policy", description="Policy profile of the pathway: policy or guideline")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("*",), description="Origins that browsers may call from, separated by commas"
+    )
+    public_url: str | None = Field(
+        None, description="Address under which clients reach this service, for links on cards"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line")
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str | None) -> str | None:
+        try:
+            ZoneInfo(value or "UTC")
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError("not a time zone name such as Europe/Berlin") from error
+        return value or None
+
+    @field_validator("value_sets", "public_url", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return value or None
+
+
+def read_settings() -> Settings:
+    """Read the environment. Raises SettingsError that names the variable and what is wrong with it."""
+    known = {f"CDS_{name.upper()}" for name in Settings.model_fields}
+    for name in sorted(os.environ):
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        if name.startswith("CDS_") and name not in known and close:
+            raise SettingsError(f"{name} is not a setting; did you mean {close[0]}?")
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        variable = f"CDS_{'_'.join(str(part) for part in first['loc'][:1]).upper()}"
+        raise SettingsError(f"{variable}: {first['msg']}. See the settings table in the README.") from None
