@@ -92,7 +92,7 @@ def answer(service: Service, body: object, today: date) -> Answer:
     if not any(service.concerns(order) for order in request.selected):
         return Answer(request, service.advise(request, PatientRecord(), today), service)
     evidence = gather(service, request)
-    record = read_record(evidence, service.is_relevant)
+    record = read_record(evidence, service.codes, service.is_relevant)
     advice = service.advise(request, record, today)
     _require_whole_history(service, record, advice)
     return Answer(
@@ -113,14 +113,17 @@ def _require_whole_history(service: Service, record: PatientRecord, advice: Advi
 
 
 def _nonconforming(evidence: Evidence, advice: Advice) -> tuple[str, ...]:
-    """The resources behind the cards that depart from FHIR R4: still used, but named."""
-    used = {reference for advised in advice.cards for reference in advised.decision.evidence}
-    kinds = {reference.partition("/")[0] for reference in used}
+    """The resources that a finding rests on and that depart from FHIR R4: still used, but named."""
+    used = {reference for advised in advice.cards for reference in advised.decision.finding}
+    ids_by_kind: dict[str, set[str]] = {}
+    for reference in used:
+        kind, _, identity = reference.partition("/")
+        ids_by_kind.setdefault(kind, set()).add(identity)
     return tuple(
         f"{reference_of(resource)}: {', '.join(elements)}"
-        for kind in sorted(kinds)
-        for _, resource in evidence.by_type.get(kind, ())
-        if reference_of(resource) in used and (elements := nonconformities(resource))
+        for kind, ids in sorted(ids_by_kind.items())
+        for resource in evidence.by_type.get(kind, ())
+        if resource.get("id") in ids and (elements := nonconformities(resource))
     )
 
 

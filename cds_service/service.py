@@ -8,7 +8,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
 
-from cds_service.fhir.record import Concept, Order, PatientRecord
+from cds_service.fhir.codes import CodeIndex
+from cds_service.fhir.reader import IsRelevant
+from cds_service.fhir.record import Order, PatientRecord
 from cds_service.protocol.card import Card
 from cds_service.protocol.hook_request import HookRequest
 
@@ -34,6 +36,7 @@ class Decision:
     parallel: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
+    finding: tuple[str, ...] = ()  # the part of the evidence that the finding itself rests on
     sessions: tuple[Mapping[str, Any], ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -80,7 +83,8 @@ class Service:
     advise: Advise
     demo: str  # the scenario that shows what the service does
     concerns: Callable[[Order], bool]  # whether a selected order is this service's business at all
-    is_relevant: Callable[[str, Concept], bool]  # whether a resource of this type and code can matter
+    codes: CodeIndex  # its value sets: a resource whose code is in one of them is read
+    is_relevant: IsRelevant  # whether another resource, of this type and with these words, is read too
     check: Callable[[], Iterable[str]]  # cross-checks the files thoroughly; raises KnowledgeError
 
 

@@ -6,10 +6,10 @@ Codes are compared literally, ICD codes without their dot and also by prefix (te
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SYSTEM_URIS = {
     "cpt": "http://www.ama-assn.org/go/cpt",
@@ -39,7 +39,7 @@ _ALIASES = {
     "urn:oid:2.16.840.1.113883.6.96": "snomed",
 }
 
-_LONGEST_CODE = 40  # no code of ours is longer; keeps a caller's long strings out of the look-up cache
+_LONGEST_CODE = 40  # every code of ours is shorter; keeps a caller's long strings out of the look-up cache
 
 # Prefix entries mean "this node and its descendants": only ICD codes are built that way.
 _HIERARCHICAL = frozenset({"icd-10-cm", "icd-10-pcs"})
@@ -94,6 +94,7 @@ class CodeIndex:
         self._not_exact = _by_code(entry for entry in excluded if not entry.is_prefix)
         self._not_prefixes = _by_code(entry for entry in excluded if entry.is_prefix)
         self._lookup = lru_cache(maxsize=8192)(self._find_one)
+        self._known = lru_cache(maxsize=8192)(self._is_known)
 
     def find(self, codings: Iterable[Coding]) -> tuple[CodeEntry, ...]:
         """Every entry that one of the codings matches, most exact first for each coding."""
@@ -104,9 +105,24 @@ class CodeIndex:
             for entry in self._lookup(coding.system, coding.code)
         )
 
+    def knows(self, resource: Mapping[str, Any]) -> bool:
+        """Whether the code of a resource, as it was sent, is in any value set: the first, quick look at a chart."""
+        try:
+            for coding in resource["code"]["coding"]:
+                code = coding["code"]
+                if len(code) <= _LONGEST_CODE and self._known(coding["system"], code):
+                    return True
+        except (KeyError, TypeError):  # no code, or not the shape that FHIR gives it
+            codings = _codings_of(resource.get("code"))
+            return any(len(code) <= _LONGEST_CODE and self._known(system, code) for system, code in codings)
+        return False
+
     def concepts(self, codings: Iterable[Coding]) -> frozenset[str]:
         """The names of the concepts the codings stand for."""
         return frozenset(entry.concept for entry in self.find(codings))
+
+    def _is_known(self, system_uri: str, code: str) -> bool:
+        return bool(self._find_one(system_name(system_uri), code))
 
     def _find_one(self, system: str, code: str) -> tuple[CodeEntry, ...]:
         code = normal_code(system, code)
@@ -114,6 +130,18 @@ class CodeIndex:
         return tuple(
             entry for entry in _matches(self._exact, self._prefixes, system, code) if entry.concept not in excluded
         )
+
+
+def _codings_of(value: object) -> Iterator[tuple[str, str]]:
+    """System and code wherever both are there, in a code of any shape."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _codings_of(item)
+    elif isinstance(value, dict):
+        yield from _codings_of(value.get("coding"))
+        system, code = value.get("system"), value.get("code")
+        if isinstance(system, str) and isinstance(code, str):
+            yield system, code
 
 
 def _by_code(entries: Iterable[CodeEntry]) -> dict[tuple[str, str], list[CodeEntry]]:

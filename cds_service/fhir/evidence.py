@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 from cds_service.protocol.errors import EvidenceNotAvailable
 
@@ -19,9 +17,10 @@ Resource = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one prefetch key holds. `resources` pairs each resource with its fullUrl ("" when none)."""
+    """What one prefetch key holds: resources by type, and those that are referred to by their fullUrl."""
 
-    resources: tuple[tuple[str, Resource], ...] = ()
+    by_type: Mapping[str, Sequence[Resource]] = field(default_factory=dict)
+    by_url: Mapping[str, Resource] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
     is_available: bool = True
     is_truncated: bool = False  # more pages exist
@@ -32,7 +31,8 @@ class Answer:
 class Evidence:
     """The resources of all keys by type, and which keys could not be read, or not to their end."""
 
-    by_type: Mapping[str, tuple[tuple[str, Resource], ...]]
+    by_type: Mapping[str, Sequence[Resource]]
+    by_url: Mapping[str, Resource] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
     not_read: frozenset[str] = frozenset()
     truncated: frozenset[str] = frozenset()
@@ -40,6 +40,8 @@ class Evidence:
 
 
 NOT_AVAILABLE = Answer(is_available=False)
+# Only these are ever looked up by the fullUrl of their entry: the patient by a urn, a drug by its order.
+_REFERRED_TO = frozenset({"Patient", "Medication"})
 
 
 def gather(service: Service, request: HookRequest) -> Evidence:
@@ -52,7 +54,8 @@ def gather(service: Service, request: HookRequest) -> Evidence:
         if key in service.required and not answers[key].is_available:
             raise EvidenceNotAvailable(key, service.prefetch[key], was_sent=key in request.prefetch)
     return Evidence(
-        by_type=_by_type(pair for answer in answers.values() for pair in answer.resources),
+        by_type=_merged(answer.by_type for answer in answers.values()),
+        by_url={url: r for answer in answers.values() for url, r in answer.by_url.items()},
         unreadable=tuple(note for answer in answers.values() for note in answer.unreadable),
         not_read=frozenset(key for key, answer in answers.items() if not answer.is_available),
         truncated=frozenset(key for key, answer in answers.items() if answer.is_truncated),
@@ -73,37 +76,43 @@ def read_answer(key: str, value: object) -> Answer:
     if value.get("resourceType") == "Bundle" or isinstance(value.get("entry"), list):
         return _read_bundle(key, value)
     if isinstance(value.get("resourceType"), str) and value["resourceType"] != "OperationOutcome":
-        return Answer(resources=(("", value),))
+        return Answer({value["resourceType"]: [value]})
     return NOT_AVAILABLE
 
 
-def resources_of(bundle: Resource) -> Iterator[tuple[str, object]]:
-    """Each entry of a Bundle as (fullUrl, resource), whatever it holds."""
+def read_bundle(bundle: Resource) -> tuple[dict[str, list[Resource]], dict[str, Resource], int]:
+    """Sort the entries of a Bundle: by type, by fullUrl where one may be asked for, and how many hold nothing."""
+    by_type: dict[str, list[Resource]] = {}
+    by_url: dict[str, Resource] = {}
+    empty = 0
     entries = bundle.get("entry")
     for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, dict):
-            url = entry.get("fullUrl")
-            yield (url if isinstance(url, str) else "", entry.get("resource"))
+        resource = entry.get("resource") if isinstance(entry, dict) else None
+        if not isinstance(resource, dict) or not isinstance(kind := resource.get("resourceType"), str):
+            empty += 1
+            continue
+        if kind in by_type:
+            by_type[kind].append(resource)
         else:
-            yield ("", entry)
+            by_type[kind] = [resource]
+        if kind in _REFERRED_TO and isinstance(url := entry.get("fullUrl"), str):
+            by_url[url] = resource
+    return by_type, by_url, empty
 
 
 def _read_bundle(key: str, bundle: Resource) -> Answer:
-    resources: list[tuple[str, Resource]] = []
-    unreadable: list[str] = []
-    outcomes: list[Resource] = []
-    for url, resource in resources_of(bundle):
-        if not isinstance(resource, dict) or not isinstance(resource.get("resourceType"), str):
-            unreadable.append(f"{key}: an entry without a resource")
-        elif resource["resourceType"] == "OperationOutcome":
-            outcomes.append(resource)
-        else:
-            resources.append((url, resource))
+    by_type, by_url, empty = read_bundle(bundle)
+    outcomes = by_type.pop("OperationOutcome", [])
     if any(_has_failed(outcome) for outcome in outcomes):
         return NOT_AVAILABLE
-    # Alone, a warning is how Epic says "no results"; beside matches it says that something was withheld.
-    is_partial = bool(outcomes and resources)
-    return Answer(tuple(resources), tuple(unreadable), True, _has_next_page(bundle), is_partial)
+    return Answer(
+        by_type,
+        by_url,
+        unreadable=(f"{key}: {empty} entries without a resource",) if empty else (),
+        is_truncated=_has_next_page(bundle),
+        # Alone, a warning is how Epic says "no results"; beside matches it says that something was withheld.
+        is_partial=bool(outcomes and by_type),
+    )
 
 
 def _has_failed(outcome: Resource) -> bool:
@@ -118,21 +127,9 @@ def _has_next_page(bundle: Resource) -> bool:
     return isinstance(links, list) and any(isinstance(link, dict) and link.get("relation") == "next" for link in links)
 
 
-def _by_type(pairs: Iterable[tuple[str, Resource]]) -> dict[str, tuple[tuple[str, Resource], ...]]:
-    """Group by resource type; of two versions of one resource the one updated last is kept."""
-    kept: dict[tuple[str, object], tuple[str, Resource]] = {}
-    for position, (url, resource) in enumerate(pairs):
-        identity = resource.get("id")
-        name = (resource["resourceType"], identity if isinstance(identity, str) else position)
-        if name not in kept or _version(resource) > _version(kept[name][1]):
-            kept[name] = (url, resource)
-    grouped: dict[str, list[tuple[str, Resource]]] = {}
-    for (kind, _), pair in kept.items():
-        grouped.setdefault(kind, []).append(pair)
-    return {kind: tuple(group) for kind, group in grouped.items()}
-
-
-def _version(resource: Resource) -> tuple[str, bytes]:
-    meta = resource.get("meta")
-    updated = meta.get("lastUpdated") if isinstance(meta, dict) else None
-    return (updated if isinstance(updated, str) else "", orjson.dumps(resource, option=orjson.OPT_SORT_KEYS))
+def _merged(groups: Iterable[Mapping[str, Sequence[Resource]]]) -> dict[str, Sequence[Resource]]:
+    merged: dict[str, Sequence[Resource]] = {}
+    for by_type in groups:
+        for kind, resources in by_type.items():
+            merged[kind] = [*merged[kind], *resources] if kind in merged else resources
+    return merged

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
 from fhir.resources.R4B.allergyintolerance import AllergyIntolerance
 from fhir.resources.R4B.condition import Condition
 from fhir.resources.R4B.coverage import Coverage
@@ -36,6 +37,8 @@ _MODELS: Mapping[str, Any] = {
         ServiceRequest,
     )
 }
+_REFERENCES = frozenset({"subject", "encounter", "requester"})
+_validated: set[bytes] = set()  # bounded by the options and regions that the services word
 _REQUESTER = re.compile(r"(Practitioner|PractitionerRole)/[A-Za-z0-9\-.]{1,64}")
 
 
@@ -64,12 +67,12 @@ def new_order(
     patient_id: str,
     user_id: str,
     encounter_id: str | None,
-    reasons: Sequence[str] = (),
     note: str = "",
 ) -> dict[str, Any]:
     """A draft ServiceRequest or MedicationRequest, validated; a proposal until the clinician accepts it.
 
-    Raises ValueError when the library refuses it, which would be a fault of ours.
+    Raises ValueError when the library refuses it, which would be a fault of ours. Orders that differ only in the
+    ids of patient, encounter and requester, whose form is checked when the request is read, are validated once.
     """
     order: dict[str, Any] = {
         "resourceType": kind,
@@ -82,12 +85,16 @@ def new_order(
         order["encounter"] = {"reference": f"Encounter/{encounter_id}"}
     if _REQUESTER.fullmatch(user_id):
         order["requester"] = {"reference": user_id}
-    if reasons:
-        order["reasonReference"] = [{"reference": reason} for reason in reasons]
     if note:
         order["note"] = [{"text": note}]
-    _MODELS[kind].model_validate(order)
+    _validate_once(orjson.dumps({**order, **dict.fromkeys(_REFERENCES & order.keys(), True)}), order)
     return order
+
+
+def _validate_once(shape: bytes, order: Mapping[str, Any]) -> None:
+    if shape not in _validated:
+        _MODELS[str(order["resourceType"])].model_validate(order)
+        _validated.add(shape)
 
 
 def warm_up() -> None:

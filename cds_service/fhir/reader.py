@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
-from cds_service.fhir.codes import Coding, system_name
+import orjson
+
+from cds_service.fhir.codes import CodeIndex, Coding, system_name
 from cds_service.fhir.dates import DateSpan, Moment, read_moment, read_year, years_before
 from cds_service.fhir.evidence import Evidence
 from cds_service.fhir.record import (
@@ -27,7 +29,7 @@ from cds_service.fhir.record import (
 )
 
 Resource = Mapping[str, Any]
-IsRelevant = Callable[[str, Concept], bool]
+IsRelevant = Callable[[str, str], bool]  # by the type of a resource and the words of its code
 
 _ACTIVE = frozenset({"", "active", "recurrence", "relapse"})
 _NOT_THE_PATIENTS = frozenset({"refuted", "entered-in-error"})
@@ -38,13 +40,9 @@ _NUMBER = re.compile(r"(-?\d+(?:\.\d+)?)\s*(?:(?:/|out of)\s*(\d+(?:\.\d+)?))?\s
 class Medications:
     """The Medication resources of a request, by every name a reference may call them."""
 
-    def __init__(self, resources: Iterable[tuple[str, Resource]]) -> None:
-        """Index (fullUrl, Medication) pairs."""
-        self._by_name: dict[str, Resource] = {}
-        for url, resource in resources:
-            self._by_name[f"Medication/{resource.get('id')}"] = resource
-            if url:
-                self._by_name[url] = resource
+    def __init__(self, resources: Iterable[Resource], by_url: Mapping[str, Resource]) -> None:
+        """Index them by id and by the fullUrl of their entries."""
+        self._by_name = {**by_url, **{f"Medication/{resource.get('id')}": resource for resource in resources}}
 
     def concept(self, resource: Resource, member: str = "medication") -> Concept:
         """The drug of a request, statement or administration: coded, contained, beside it, or only named."""
@@ -65,9 +63,12 @@ class Medications:
         return self._by_name.get(reference) or self._by_name.get(local_reference(reference))
 
 
-def read_record(evidence: Evidence, is_relevant: IsRelevant) -> PatientRecord:
-    """Read the relevant resources of the evidence into a record, sorted so that their order never matters."""
-    reading = _Reading(evidence, is_relevant)
+def read_record(evidence: Evidence, codes: CodeIndex, is_relevant: IsRelevant) -> PatientRecord:
+    """Read the relevant resources of the evidence into a record, sorted so that their order never matters.
+
+    Relevant is what a value set knows, and what `is_relevant` picks by type and words among the rest.
+    """
+    reading = _Reading(evidence, codes, is_relevant)
     patient = reading.patient()
     return PatientRecord(
         patient=patient,
@@ -105,10 +106,30 @@ def read_order(resource: Resource, medications: Medications) -> Order:
 def read_concept(value: object) -> Concept:
     """Read a CodeableConcept, also when it came as an array or holds a single coding instead of a list."""
     if isinstance(value, dict):
-        codings = tuple(_coding(item) for item in _objects(value.get("coding")))
-        words = [_text(value.get("text")), *(coding.display for coding in codings)]
-        return Concept(tuple(c for c in codings if c.code), "; ".join(word for word in words if word))
+        return Concept(read_codings(value), read_words(value))
     return _joined(*_concepts(value)) if isinstance(value, list) else Concept()
+
+
+def read_words(value: object) -> str:
+    """Read the words of a CodeableConcept: its text and the displays of its codings."""
+    if not isinstance(value, dict):
+        return "; ".join(read_words(item) for item in _objects(value))
+    text = value.get("text")
+    words = [text] if isinstance(text, str) else []
+    words += [display for item in _objects(value.get("coding")) if isinstance(display := item.get("display"), str)]
+    return "; ".join(words)
+
+
+def read_codings(value: object) -> tuple[Coding, ...]:
+    """Read the codes of a CodeableConcept, without its words."""
+    if not isinstance(value, dict):
+        return tuple(coding for item in _objects(value) for coding in read_codings(item))
+    found = []
+    for item in _objects(value.get("coding")):
+        code, system = item.get("code"), item.get("system")
+        if isinstance(code, str) and code:
+            found.append(Coding(system_name(system) if isinstance(system, str) else "", code.strip()))
+    return tuple(found)
 
 
 def reference_of(resource: Resource) -> str:
@@ -127,14 +148,15 @@ def local_reference(reference: str) -> str:
 class _Reading:
     """One pass over the evidence, collecting facts and the names of what cannot be read."""
 
-    def __init__(self, evidence: Evidence, is_relevant: IsRelevant) -> None:
+    def __init__(self, evidence: Evidence, codes: CodeIndex, is_relevant: IsRelevant) -> None:
         self.by_type = evidence.by_type
+        self.codes = codes
         self.is_relevant = is_relevant
         self.unreadable: set[str] = set()
-        self.known_medications = Medications(evidence.by_type.get("Medication", ()))
+        self.known_medications = Medications(evidence.by_type.get("Medication", ()), evidence.by_url)
 
     def patient(self) -> Patient:
-        for _, resource in self.by_type.get("Patient", ()):
+        for resource in self.by_type.get("Patient", ()):
             moment = self._moment(resource, "birthDate")
             return Patient(born=moment.days if moment else None)
         return Patient()
@@ -175,16 +197,14 @@ class _Reading:
 
     def observations(self) -> Iterator[Observation]:
         """Read each number of an observation, its own and those of its components."""
-        for _, resource in self.by_type.get("Observation", ()):
-            components = _objects(resource.get("component"))
-            if not components and not self.is_relevant("Observation", read_concept(resource.get("code"))):
-                continue
+        knows = self.codes.knows
+        known = (r for r in self.by_type.get("Observation", ()) if knows(r) or "component" in r)
+        for resource in _latest(known):
             if _word(resource.get("status")) not in _REPORTED or not self._is_about_a_patient(resource):
                 continue
-            for part in (resource, *components):
-                code = read_concept(part.get("code"))
-                if self.is_relevant("Observation", code):
-                    yield from self._observation(resource, part, code)
+            for part in (resource, *_objects(resource.get("component"))):
+                if knows(part):
+                    yield from self._observation(resource, part, read_concept(part.get("code")))
 
     def medicines(self) -> Iterator[Medication]:
         for kind in ("MedicationRequest", "MedicationStatement", "MedicationAdministration"):
@@ -206,24 +226,35 @@ class _Reading:
                 yield read_order(resource, self.known_medications)
 
     def allergies(self) -> Iterator[Allergy]:
-        for resource, code in self._relevant("AllergyIntolerance"):
+        for resource in _latest(self.by_type.get("AllergyIntolerance", ())):
             is_active = _status_code(resource.get("clinicalStatus")) in _ACTIVE
             if is_active and _status_code(resource.get("verificationStatus")) not in _NOT_THE_PATIENTS:
-                yield Allergy(reference=reference_of(resource), code=code)
+                yield Allergy(reference=reference_of(resource), code=read_concept(resource.get("code")))
 
     def coverages(self) -> Iterator[Coverage]:
-        for resource, _ in self._relevant("Coverage"):
+        for resource in _latest(self.by_type.get("Coverage", ())):
             if _word(resource.get("status")) in {"", "active"}:
                 payors = [_text(payor.get("display")) for payor in _objects(resource.get("payor"))]
                 words = "; ".join(word for word in [read_concept(resource.get("type")).words, *payors] if word)
                 yield Coverage(reference=reference_of(resource), words=words)
 
     def _relevant(self, kind: str) -> Iterator[tuple[Resource, Concept]]:
+        knows = self.codes.knows
+        relevant = (r for r in self.by_type.get(kind, ()) if knows(r) or self._is_relevant_by_words(kind, r))
+        for resource in _latest(relevant):
+            if self._is_about_a_patient(resource):
+                yield resource, self._code(kind, resource)
+
+    def _is_relevant_by_words(self, kind: str, resource: Resource) -> bool:
+        if kind.startswith("Medication"):
+            drug = self.known_medications.concept(resource)
+            return bool(self.codes.find(drug.codings)) or self.is_relevant(kind, drug.words)
+        words = read_words(resource.get("code"))
+        return bool(words) and self.is_relevant(kind, words)
+
+    def _code(self, kind: str, resource: Resource) -> Concept:
         is_drug = kind.startswith("Medication")
-        for _, resource in self.by_type.get(kind, ()):
-            code = self.known_medications.concept(resource) if is_drug else read_concept(resource.get("code"))
-            if self.is_relevant(kind, code) and self._is_about_a_patient(resource):
-                yield resource, code
+        return self.known_medications.concept(resource) if is_drug else read_concept(resource.get("code"))
 
     def _is_about_a_patient(self, resource: Resource) -> bool:
         """Whether the subject is a person; the binding has already made sure that it is no other person."""
@@ -367,8 +398,21 @@ def _ratio_part(ratio: Resource, name: str) -> Decimal | None:
     return read_number(part.get("value")) if isinstance(part, dict) else None
 
 
-def _coding(item: Resource) -> Coding:
-    return Coding(system_name(_text(item.get("system"))), _text(item.get("code")), _text(item.get("display")))
+def _latest(resources: Iterable[Resource]) -> Iterable[Resource]:
+    """Of several versions of one resource, the one updated last."""
+    by_id: dict[object, Resource] = {}
+    for position, resource in enumerate(resources):
+        identity = resource.get("id")
+        name = identity if isinstance(identity, str) else position
+        if name not in by_id or _version(resource) > _version(by_id[name]):
+            by_id[name] = resource
+    return by_id.values()
+
+
+def _version(resource: Resource) -> tuple[str, bytes]:
+    meta = resource.get("meta")
+    updated = meta.get("lastUpdated") if isinstance(meta, dict) else None
+    return (updated if isinstance(updated, str) else "", orjson.dumps(resource, option=orjson.OPT_SORT_KEYS))
 
 
 def _concepts(value: object) -> tuple[Concept, ...]:

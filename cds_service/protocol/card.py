@@ -25,7 +25,6 @@ class NewOrder:
     kind: str
     codings: tuple[Coding, ...]
     text: str
-    reasons: tuple[str, ...] = ()
     note: str = ""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cds_service.fhir.evidence import Answer, read_answer, resources_of
+from cds_service.fhir.evidence import Answer, read_answer, read_bundle
 from cds_service.fhir.reader import Medications, read_order
 from cds_service.fhir.record import Order
 from cds_service.protocol.errors import BadRequest, ForeignPatient
@@ -57,9 +57,9 @@ class HookRequest:
         patient_id = _read_patient_id(context)
         if authorized_patient is not None and authorized_patient.removeprefix("Patient/") != patient_id:
             raise ForeignPatient("fhirAuthorization.patient")
-        drafts = _read_drafts(context)
+        drafts, draft_resources = _read_drafts(context)
         prefetch = _read_prefetch(members)
-        bind(patient_id, fhir_server, [*_draft_resources(context), *_prefetched_resources(prefetch)])
+        _bind(patient_id, fhir_server, draft_resources, prefetch)
         selected, others, unresolved = _select(drafts, _read_selections(context, hook))
         return cls(
             hook=hook,
@@ -150,28 +150,35 @@ def _read_prefetch(members: Resource) -> Mapping[str, Answer]:
     return {key: read_answer(key, value) for key, value in values.items()}
 
 
-def _read_drafts(context: Resource) -> tuple[_Draft, ...]:
+def _read_drafts(context: Resource) -> tuple[tuple[_Draft, ...], list[Resource]]:
+    """Read the drafts, and give their resources back for the binding.
+
+    A drug may travel as a sibling entry of its order; that entry is not an order itself.
+    """
     bundle = _require_object(context.get("draftOrders"), "context.draftOrders")
-    entries = [(url, r) for url, r in resources_of(bundle) if isinstance(r, dict)]
-    # A drug may travel as a sibling entry of its order; that entry is not an order itself.
-    medications = Medications((url, r) for url, r in entries if r.get("resourceType") == "Medication")
-    return tuple(
-        _Draft(read_order(resource, medications), str(resource.get("id", "")), url)
-        for url, resource in entries
-        if isinstance(resource.get("resourceType"), str) and resource["resourceType"] != "Medication"
+    by_type, by_url, _ = read_bundle(bundle)
+    medications = Medications(by_type.get("Medication", ()), by_url)
+    urls = {id(entry["resource"]): str(entry.get("fullUrl") or "") for entry in _entries(bundle)}
+    drafts = tuple(
+        _Draft(read_order(resource, medications), str(resource.get("id", "")), urls[id(resource)])
+        for kind, resources in by_type.items()
+        if kind != "Medication"
+        for resource in resources
     )
+    return drafts, [resource for resources in by_type.values() for resource in resources]
 
 
-def _draft_resources(context: Resource) -> Iterator[tuple[str, str, Resource]]:
-    for url, resource in resources_of(context["draftOrders"]):
-        if isinstance(resource, dict):
-            yield "context.draftOrders", url, resource
+def _entries(bundle: Resource) -> Iterator[Resource]:
+    return (e for e in bundle.get("entry") or () if isinstance(e, dict) and isinstance(e.get("resource"), dict))
 
 
-def _prefetched_resources(prefetch: Mapping[str, Answer]) -> Iterator[tuple[str, str, Resource]]:
-    for key, answer in prefetch.items():
-        for url, resource in answer.resources:
-            yield f"prefetch.{key}", url, resource
+def _bind(patient_id: str, fhir_server: str | None, drafts: list[Resource], prefetch: Mapping[str, Answer]) -> None:
+    members = {"context.draftOrders": drafts} | {
+        f"prefetch.{key}": [r for resources in answer.by_type.values() for r in resources]
+        for key, answer in prefetch.items()
+    }
+    by_url = {url: resource for answer in prefetch.values() for url, resource in answer.by_url.items()}
+    bind(patient_id, fhir_server, members, by_url)
 
 
 def _read_selections(context: Resource, hook: str) -> list[str] | None:

@@ -64,7 +64,6 @@ def _suggestion_json(suggestion: Suggestion, addressee: Addressee, identity: str
             patient_id=addressee.patient_id,
             user_id=addressee.user_id,
             encounter_id=addressee.encounter_id,
-            reasons=order.reasons,
             note=order.note,
         )
     else:

@@ -18,6 +18,7 @@ Resource = Mapping[str, Any]
 
 # Where R4 resources name the person they are about.
 _SUBJECT_MEMBERS = ("subject", "patient", "beneficiary", "for")
+_OTHER_SUBJECTS = frozenset(_SUBJECT_MEMBERS) - {"subject"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +75,32 @@ class PatientBinding:
         return False
 
 
-def bind(patient_id: str, fhir_server: str | None, resources: Iterable[tuple[str, str, Resource]]) -> None:
-    """Check all resources of a request, given as (member of the request, fullUrl, resource)."""
-    resources = tuple(resources)
-    patients = [(url, r) for _, url, r in resources if r.get("resourceType") == "Patient"]
-    ours = [(url, patient) for url, patient in patients if patient.get("id") == patient_id]
+def bind(
+    patient_id: str,
+    fhir_server: str | None,
+    members: Mapping[str, Iterable[Resource]],
+    by_url: Mapping[str, Resource],
+) -> None:
+    """Check all resources of a request, given by the member of the request that holds them."""
+    patients = [r for resources in members.values() for r in resources if r.get("resourceType") == "Patient"]
     binding = PatientBinding(
         patient_id,
         fhir_server,
-        urns=frozenset({f"urn:uuid:{patient_id}", *(url for url, _ in ours if url.startswith("urn:"))}),
-        identifiers=frozenset(pair for _, patient in ours for pair in identifiers_of(patient)),
+        urns=frozenset(
+            {f"urn:uuid:{patient_id}"}
+            | {url for url, r in by_url.items() if r.get("id") == patient_id and url.startswith("urn:")}
+        ),
+        identifiers=frozenset(
+            pair for patient in patients if patient.get("id") == patient_id for pair in identifiers_of(patient)
+        ),
     )
-    for where, _, resource in resources:
-        binding.require(where, resource)
+    expected = f"Patient/{patient_id}"
+    for where, resources in members.items():
+        for resource in resources:
+            subject = resource.get("subject")
+            is_plainly_ours = type(subject) is dict and subject.get("reference") == expected
+            if not is_plainly_ours or not _OTHER_SUBJECTS.isdisjoint(resource):
+                binding.require(where, resource)
 
 
 def split_reference(reference: str) -> tuple[str, str, str]:

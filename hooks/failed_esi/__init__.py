@@ -34,6 +34,7 @@ def service(site: Site) -> Service:
         demo=knowledge.service["demo"],
         advise=partial(advise, knowledge=knowledge),
         concerns=partial(concerns, knowledge=knowledge),
+        codes=knowledge.codes,
         is_relevant=partial(is_relevant, knowledge=knowledge),
         check=partial(check_all, knowledge),
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from cds_service.fhir.codes import CodeEntry, CodeIndex, Coding, normal_code
 from cds_service.fhir.record import Concept
-from hooks.failed_esi.words import any_word
+from hooks.failed_esi.words import word_pattern
 
 _LEVEL = re.compile(r"(?<![a-z0-9.])([ctls])(\d{1,2})(?:\s?[-/]\s?(?:([ctls])?(\d{1,2})))?(?![\w.])")
 _VERTEBRAE = {"c": 8, "t": 12, "l": 6, "s": 5}
@@ -119,7 +119,7 @@ class Anatomy:
     canal_regions: Mapping[str, Region]
     fixed: Mapping[Region, tuple[str, ...]]
     sided: Mapping[Side, tuple[str, ...]]
-    words: Mapping[str, tuple[str, ...]]
+    words: Mapping[str, re.Pattern[str]]
 
     @classmethod
     def read(cls, table: Mapping[str, Any]) -> Anatomy:
@@ -132,7 +132,7 @@ class Anatomy:
             canal_regions={key: Region(region) for key, region in table["icd_canal"]["regions"].items()},
             fixed={Region(region): _icd(prefixes) for region, prefixes in table["icd_fixed"].items()},
             sided={Side(side): _icd(prefixes) for side, prefixes in table["icd_side"].items()},
-            words={name: tuple(words) for name, words in table["words"].items()},
+            words={name: word_pattern(tuple(words)) for name, words in table["words"].items()},
         )
 
     def region_of_code(self, code: str) -> Region | None:
@@ -170,7 +170,7 @@ class Anatomy:
             self._sites(body_sites, codes)
             or frozenset(_LETTERS[level[0].lower()] for level, _ in levels)
             or self._regions_of(reasons)
-            or frozenset(region for region in Region if any_word(self.words[region], text))
+            or frozenset(region for region in Region if self.words[region].search(text))
             or frozenset(Region(name) for name in named if name in Region._value2member_map_)
         )
         coverage = next((_COVERAGE_NAMES[name] for name in named), None)
@@ -199,30 +199,29 @@ class Anatomy:
     ) -> frozenset[Side]:
         """REG-5: body site, then words, then the reason; empty when unknown."""
         body_sites = tuple(body_sites)
-        concepts = frozenset().union(*(codes.concepts(site.codings) for site in body_sites))
+        concepts = codes.concepts(coding for site in body_sites for coding in site.codings)
         if "side-both" in concepts or {"side-left", "side-right"} <= concepts:
             return BOTH_SIDES
         for side in Side:
             if f"side-{side}" in concepts:
                 return frozenset({side})
-        text = "; ".join([words, *(site.words for site in body_sites)])
-        if any_word(self.words["both"], text):
+        text = "; ".join([words, *(site.words for site in body_sites)]).lower()
+        if self.words["both"].search(text):
             return BOTH_SIDES
-        spoken = frozenset(side for side in Side if any_word(self.words[side], text))
+        spoken = frozenset(side for side in Side if self.words[side].search(text))
         found = {self.side_of_code(c.code) for c in reasons if c.system == "icd-10-cm"}
         return spoken or frozenset(side for side in found if side)
 
     def approach(self, entries: Iterable[CodeEntry], words: str) -> str | None:
         """The approach of the code; the words tell where no code does, and caudal from interlaminar."""
-        spoken = next(
-            (name for name in ("caudal", "transforaminal", "interlaminar") if any_word(self.words[name], words)),
-            None,
-        )
+        text = words.lower()
+        names = ("caudal", "transforaminal", "interlaminar")
+        spoken = next((name for name in names if self.words[name].search(text)), None)
         coded = next((entry.attributes["approach"] for entry in entries if "approach" in entry.attributes), None)
         return "caudal" if coded == "interlaminar" and spoken == "caudal" else coded or spoken
 
     def _sites(self, body_sites: Iterable[Concept], codes: CodeIndex) -> frozenset[Region]:
-        concepts = frozenset().union(*(codes.concepts(site.codings) for site in body_sites))
+        concepts = codes.concepts(coding for site in body_sites for coding in site.codings)
         return frozenset(region for region in Region if f"site-{region}" in concepts)
 
     def _regions_of(self, codings: Iterable[Coding]) -> frozenset[Region]:

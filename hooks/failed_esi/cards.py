@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from cds_service.fhir.codes import Coding
-from cds_service.fhir.dates import DateSpan, days_between
+from cds_service.fhir.dates import days_between
 from cds_service.fhir.record import PatientRecord
 from cds_service.protocol.card import Card, Indicator, NewOrder, Source, Suggestion
 from hooks.failed_esi.anatomy import MIDLINE, Coverage, Place
@@ -132,7 +132,7 @@ class Writer:
         options = list(self._option_lines()) if has_options else []
         sections = [
             self._unread_first(),
-            self._section("found", self._found(name)),
+            self._section("found", self._found(name, words)),
             self._section("missing", self._missing(name)),
             self.text("advice", name).format_map(words),
             self._section("options", options),
@@ -156,14 +156,14 @@ class Writer:
         names = ", ".join(self.text("keys", key) for key in keys)
         return self.text("missing", "not-read-first").format_map({"list": names[:1].upper() + names[1:]})
 
-    def _found(self, name: str) -> Iterator[str]:
+    def _found(self, name: str, words: dict[str, str]) -> Iterator[str]:
         case = self.case
         if name == "ANNUAL-CAP":
-            yield self._line("counted", {**self._words(), "list": ", ".join(str(s.days) for s in case.counted)})
+            yield self._line("counted", {**words, "list": ", ".join(str(s.days) for s in case.counted)})
             return
         if case.governing is None:
             return
-        yield self._session_line(case.governing)
+        yield self._session_line(case.governing, words)
         if name == "TOO-SOON":
             yield self._line("interval", {"earliest": self.knowledge.criteria.earliest_evaluation})
             return
@@ -176,11 +176,11 @@ class Writer:
             yield self._line("earlier", {"list": ", ".join(earlier)})
         yield from self._workup_lines()
 
-    def _session_line(self, assessment: Assessment) -> str:
+    def _session_line(self, assessment: Assessment, session_words: dict[str, str]) -> str:
         session = assessment.session
         sides = session.target.sides if session.target.approach not in MIDLINE else frozenset()
         words = {
-            **self._session_words(assessment),
+            **session_words,
             "approach": f"{session.target.approach} " if session.target.approach else "",
             "side": f", {next(iter(sides))}" if len(sides) == 1 else (", both sides" if sides else ""),
             "outcome": self._outcome_word(assessment),
@@ -356,20 +356,15 @@ def place_name(place: Place) -> str:
 
 
 def _pair_words(pair: Pair) -> dict[str, Any]:
-    fraction = pair.fraction
-    change = (
-        f": {_number(round(Decimal(fraction.numerator * 100) / fraction.denominator, 1))}% relief"
-        if fraction is not None
-        else ""
-    )
+    percent = pair.percent
     return {
         "scale": pair.scale.name,
         "before": _number(pair.baseline.value),
-        "before_date": DateSpan(pair.baseline.day, pair.baseline.day),
+        "before_date": pair.baseline.day,
         "after": _number(pair.follow_up.value),
         "after_date": pair.follow_up.day,
         "day": pair.day,
-        "change": change,
+        "change": "" if percent is None else f": {_number(percent)}% relief",
     }
 
 

@@ -242,9 +242,12 @@ class Facts:
     secondary_stimulation: Eligible = Eligible.NO
 
 
+_COLUMNS = {facts: tuple(field.name for field in fields(facts)) for facts in (SessionFacts, Facts)}
+
+
 def columns(facts: SessionFacts | Facts) -> dict[str, str]:
     """The facts by column name."""
-    return {field.name: str(getattr(facts, field.name)) for field in fields(facts)}
+    return {name: getattr(facts, name) for name in _COLUMNS[type(facts)]}
 
 
 def vocabulary(facts: type[SessionFacts] | type[Facts]) -> dict[str, tuple[str, ...]]:

@@ -17,7 +17,7 @@ from cds_service.service import KnowledgeError
 from hooks.failed_esi.anatomy import Anatomy
 from hooks.failed_esi.facts import Facts, SessionFacts, vocabulary
 from hooks.failed_esi.tables import Row, Table
-from hooks.failed_esi.words import Words, word_pattern
+from hooks.failed_esi.words import Words, first_tokens, word_pattern
 
 LOCAL_SYSTEM = "urn:cds-service:failed-esi"
 FOLDER = Path(__file__).parent
@@ -123,6 +123,7 @@ class Knowledge:
     ordered_through: Mapping[str, frozenset[str]]
     cards: Toml
     service: Toml
+    triggers: frozenset[str]
     _ingredients: Mapping[str, tuple[tuple[str, re.Pattern[str]], ...]]
 
     def ingredients(self, concept: str, text: str) -> frozenset[str]:
@@ -183,6 +184,7 @@ def read_knowledge(site_value_sets: Path | None = None, profile: str = "policy")
         ordered_through={option: frozenset(kinds) for option, kinds in pathway["ordered_through"].items()},
         cards=pathway["cards"],
         service=_read_toml(FOLDER / "service.toml"),
+        triggers=words.triggers | first_tokens(e.label for e in codes.entries if e.system == "rxnorm"),
         _ingredients=_read_ingredients(codes),
     )
 

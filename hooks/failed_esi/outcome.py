@@ -52,15 +52,15 @@ class Point:
     pairs: tuple[Pair, ...] = ()
     report: ReportedRelief | None = None
 
-    def deciding_pairs(self, criteria: Criteria) -> list[Pair]:
+    def deciding_pairs(self) -> list[Pair]:
         """The pairs that give the class, the one with the greatest relief first; pain before function."""
-        deciding = [pair for pair in self.pairs if pair.relief(criteria) is self.relief]
+        deciding = [pair for pair in self.pairs if pair.relief is self.relief]
         return sorted(deciding, key=_preference, reverse=True)
 
-    def is_discordant(self, criteria: Criteria) -> bool:
+    def is_discordant(self) -> bool:
         """Whether pain and function are two grades apart."""
         ranks = {
-            measures: max((_RANK[p.relief(criteria)] for p in self.pairs if p.scale.measures == measures), default=None)
+            measures: max((_RANK[p.relief] for p in self.pairs if p.scale.measures == measures), default=None)
             for measures in ("pain", "function")
         }
         pain, function = ranks["pain"], ranks["function"]
@@ -85,16 +85,24 @@ class Assessment:
     points: tuple[Point, ...] = ()
 
     @property
+    def finding(self) -> tuple[str, ...]:
+        """The resources that the outcome itself rests on: the injections, and what was shown of their effect."""
+        pair, report = self.shown_pair, self.shown.report if self.shown else None
+        return (
+            *(procedure.reference for procedure in self.session.procedures),
+            *((pair.baseline.reference, pair.follow_up.reference) if pair else ()),
+            *((report.reference,) if report else ()),
+        )
+
+    @property
     def relief_percent(self) -> Decimal | None:
         """The relief shown, in percent to one decimal; None when nothing measured it."""
         if self.shown is None:
             return None
         if self.shown.report:
             return self.shown.report.percent
-        fraction = self.shown_pair.fraction if self.shown_pair else None
-        if fraction is None:
-            return None
-        return round(Decimal(fraction.numerator) * 100 / Decimal(fraction.denominator), 1)
+        percent = self.shown_pair.percent if self.shown_pair else None
+        return None if percent is None else round(percent, 1)
 
     @property
     def softens(self) -> bool:
@@ -120,7 +128,7 @@ class Judge:
         facts = self._facts(session, evidence)
         row = self.knowledge.outcome_table.decide(columns(facts))
         shown = _shown(row, evidence, self.knowledge.criteria)
-        deciding = shown.deciding_pairs(self.knowledge.criteria) if shown else []
+        deciding = shown.deciding_pairs() if shown else []
         return Assessment(
             session=session,
             outcome=Outcome(row.outcome or Outcome.UNKNOWN),
@@ -146,7 +154,7 @@ class Judge:
         if is_radicular and (targeted := without_untargeted_pain(pairs)) != pairs:
             pairs, rules = targeted, [*rules, "OBS-5"]
         reports = self._reports_about(session, session.day, until)
-        paired = _points_of_pairs(pairs, self.knowledge.criteria)
+        paired = _points_of_pairs(pairs)
         reported = tuple(self._point_of_report(session.day, report) for report in reports)
         if not paired and reported:
             rules.append("OBS-8")
@@ -246,7 +254,7 @@ class Judge:
             flags.add("early-window")
         if row.softens:
             flags.add("late-loss")
-        if shown and shown.is_discordant(criteria):
+        if shown and shown.is_discordant():
             flags.add("discordant")
         last = evidence.points[-1] if evidence.points else None
         if row.rule == "OUT-3" and last and last.relief is not Relief.SUBSTANTIAL:
@@ -270,14 +278,14 @@ class _Evidence:
         return tuple(point for point in self.points if first <= point.day <= last)
 
 
-def _points_of_pairs(pairs: Iterable[Pair], criteria: Criteria) -> tuple[Point, ...]:
+def _points_of_pairs(pairs: Iterable[Pair]) -> tuple[Point, ...]:
     by_day: dict[int, list[Pair]] = {}
     for pair in pairs:
         by_day.setdefault(pair.day, []).append(pair)
     return tuple(
         Point(
             day,
-            max((pair.relief(criteria) for pair in by_day[day]), key=_RANK.__getitem__),
+            max((pair.relief for pair in by_day[day]), key=_RANK.__getitem__),
             tuple(by_day[day]),
         )
         for day in sorted(by_day)
@@ -341,6 +349,5 @@ def _references(session: Session, shown: Point | None) -> tuple[str, ...]:
 
 def _preference(pair: Pair) -> tuple[Decimal, bool]:
     """The greater relief first, pain before function."""
-    fraction = pair.fraction
-    share = Decimal(fraction.numerator) / Decimal(fraction.denominator) if fraction is not None else Decimal(-10)
-    return (share, pair.scale.measures == "pain")
+    percent = pair.percent
+    return (Decimal("-Infinity") if percent is None else percent, pair.scale.measures == "pain")

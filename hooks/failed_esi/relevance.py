@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from cds_service.fhir.record import Concept, Order
+from cds_service.fhir.record import Order
 from hooks.failed_esi.facts import OrderKind
 from hooks.failed_esi.knowledge import Knowledge
-from hooks.failed_esi.orders import BILLING_SYSTEMS, kind_in_words, order_kind
+from hooks.failed_esi.orders import kind_in_words, order_kind
+from hooks.failed_esi.words import has_token
 
-_ALWAYS = frozenset({"AllergyIntolerance", "Coverage"})
 _DRUG_CLASSES = ("neuropathic", "opioid", "corticosteroid")
 
 
@@ -16,22 +16,17 @@ def concerns(order: Order, knowledge: Knowledge) -> bool:
     return order_kind(order, knowledge) is not OrderKind.UNRELATED
 
 
-def is_relevant(kind: str, code: Concept, knowledge: Knowledge) -> bool:
-    """Whether a resource of this type and code can matter to any rule; by its code first, then by its words."""
-    if kind in _ALWAYS or knowledge.codes.find(code.codings):
-        return True
+def is_relevant(kind: str, words: str, knowledge: Knowledge) -> bool:
+    """Whether a resource whose code no value set holds can matter to any rule all the same: by its words."""
+    if not has_token(knowledge.triggers, words):
+        return False
+    mean = knowledge.words.mean
     if kind in {"Procedure", "ServiceRequest"}:
-        is_billed = any(coding.system in BILLING_SYSTEMS for coding in code.codings)
-        return not is_billed and (
-            kind_in_words(code.words, knowledge) is not None or knowledge.words.mean("esi-text", code.words)
-        )
+        return kind_in_words(words, knowledge) is not None or mean("esi-text", words)
     if kind == "Condition":
-        mean = knowledge.words.mean
-        return mean("ligament-hypertrophy", code.words) or mean("focal-pain", code.words)
-    if kind.startswith("Medication"):
-        is_named = any(knowledge.ingredients(drug, code.words) for drug in _DRUG_CLASSES)
-        return is_named or knowledge.words.mean("benzodiazepine", code.words)
-    return False
+        return mean("ligament-hypertrophy", words) or mean("focal-pain", words)
+    is_named = any(knowledge.ingredients(drug, words) for drug in _DRUG_CLASSES)
+    return kind.startswith("Medication") and (is_named or mean("benzodiazepine", words))
 
 
 def prefetch(knowledge: Knowledge) -> dict[str, str]:

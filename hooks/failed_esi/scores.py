@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from fractions import Fraction
 
 from cds_service.fhir.dates import Moment, days_between
 from cds_service.fhir.record import Concept, Observation, PatientRecord, Procedure
 from hooks.failed_esi.facts import Relief
 from hooks.failed_esi.knowledge import Criteria, Knowledge, Scale
 from hooks.failed_esi.sessions import History
-from hooks.failed_esi.words import any_word
 
 _BY_RANGE_LIMIT = 10  # values that never exceed this on a 0-100 scale were recorded as 0-10 (OBS-10)
 
@@ -54,18 +52,13 @@ class ReportedRelief:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A follow-up score with its baseline on the same scale and site (OBS-1)."""
+    """A follow-up score with its baseline on the same scale and site (OBS-1), and how much relief that is."""
 
     baseline: Score
     follow_up: Score
     day: int
     baseline_age: int
-
-    @property
-    def improvement(self) -> Decimal:
-        """How much better, in points of the scale; negative when worse."""
-        change = self.baseline.value - self.follow_up.value
-        return -change if self.scale.higher_is_better else change
+    relief: Relief
 
     @property
     def scale(self) -> Scale:
@@ -73,27 +66,36 @@ class Pair:
         return self.baseline.scale
 
     @property
-    def fraction(self) -> Fraction | None:
-        """The improvement as an exact part of the baseline; None where a ratio means nothing."""
+    def percent(self) -> Decimal | None:
+        """The relief in percent of the baseline, for display; None where a ratio means nothing."""
         if self.scale.is_t_score or self.baseline.value <= 0:
             return None
-        return Fraction(self.improvement) / Fraction(self.baseline.value)
-
-    def relief(self, criteria: Criteria) -> Relief:
-        """Classify the pair; thresholds are inclusive, and a T-score is never substantial (OBS-9)."""
-        fraction = self.fraction
-        if fraction is not None and fraction >= Fraction(criteria.substantial_relief, 100):
-            return Relief.SUBSTANTIAL
-        if fraction is not None and fraction >= Fraction(criteria.meaningful_relief, 100):
-            return Relief.MCID
-        if self.scale.change is not None and self.improvement >= self.scale.change:
-            return Relief.MCID
-        return Relief.NONE
+        return improvement(self.baseline, self.follow_up) * 100 / self.baseline.value
 
     def is_strong(self, criteria: Criteria) -> bool:
         """Grade A: a fresh baseline, and a function score or pain at a named site."""
         is_specific = self.scale.measures == "function" or self.baseline.site is not Site.UNSPECIFIED
         return self.baseline_age <= criteria.strong_baseline and is_specific
+
+
+def improvement(baseline: Score, follow_up: Score) -> Decimal:
+    """How much better, in points of the scale; negative when worse."""
+    change = baseline.value - follow_up.value
+    return -change if baseline.scale.higher_is_better else change
+
+
+def relief_between(baseline: Score, follow_up: Score, criteria: Criteria) -> Relief:
+    """Classify exactly, by products and never by quotients; thresholds are inclusive.
+
+    A T-score is never substantial (OBS-9): a ratio of T-scores means nothing.
+    """
+    gain, scale = improvement(baseline, follow_up), baseline.scale
+    if not scale.is_t_score and baseline.value > 0:
+        if gain * 100 >= criteria.substantial_relief * baseline.value:
+            return Relief.SUBSTANTIAL
+        if gain * 100 >= criteria.meaningful_relief * baseline.value:
+            return Relief.MCID
+    return Relief.MCID if scale.change is not None and gain >= scale.change else Relief.NONE
 
 
 def read_scores(record: PatientRecord, history: History, today: date, knowledge: Knowledge) -> tuple[Score, ...]:
@@ -156,7 +158,8 @@ def pairs_for(
         age = days_between(baseline.day, day_of_session)
         # of several values in one day the last counts (OBS-6)
         for score in {s.day: s for s in follow_ups}.values():
-            pairs.append(Pair(baseline, score, days_between(day_of_session, score.day), age))
+            relief = relief_between(baseline, score, criteria)
+            pairs.append(Pair(baseline, score, days_between(day_of_session, score.day), age, relief))
     return tuple(pairs), below_floor
 
 
@@ -205,10 +208,10 @@ def read_site(body_site: Concept | None, knowledge: Knowledge) -> Site | None:
     if body_site is None or body_site == Concept():
         return Site.UNSPECIFIED
     concepts = knowledge.codes.concepts(body_site.codings)
-    words = knowledge.anatomy.words
-    if "site-limb" in concepts or any_word(words["limb"], body_site.words):
+    words, text = knowledge.anatomy.words, body_site.words.lower()
+    if "site-limb" in concepts or words["limb"].search(text):
         return Site.LIMB
-    if any(concept.startswith("site-") for concept in concepts) or any_word(words["spine"], body_site.words):
+    if any(concept.startswith("site-") for concept in concepts) or words["spine"].search(text):
         return Site.SPINE
     return None
 

@@ -10,6 +10,7 @@ from typing import Any
 
 _LEVEL = r"(?<![a-z0-9.])[ctls]\d{1,2}(?:\s?[-/]\s?[ctls]?\d{1,2})?(?![\w.])"
 _NEVER = re.compile(r"(?!)")
+_TOKEN = re.compile(r"[a-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class WordRule:
 
     def matches(self, text: str) -> bool:
         """Whether the rule holds for a lower-case text."""
-        text = self.exceptions.sub(" ", text)
+        if self.exceptions is not _NEVER:
+            text = self.exceptions.sub(" ", text)
         return all(group.search(text) for group in self.groups) and not self.none.search(text)
 
 
@@ -32,6 +34,7 @@ class Words:
 
     concepts: Mapping[str, WordRule]
     kinds: Mapping[str, WordRule]
+    triggers: frozenset[str]
 
     @classmethod
     def read(cls, table: Mapping[str, Any]) -> Words:
@@ -39,6 +42,11 @@ class Words:
         return cls(
             concepts={name: _rule(rule) for name, rule in table.items() if name != "kind"},
             kinds={name: _rule(rule) for name, rule in table["kind"].items()},
+            triggers=first_tokens(
+                word
+                for rule in (*table["kind"].values(), *(table[name] for name in _RELEVANT))
+                for word in rule["all"][0]
+            ),
         )
 
     def mean(self, concept: str, *texts: str) -> bool:
@@ -52,17 +60,26 @@ class Words:
         return next((kind for kind, rule in self.kinds.items() if rule.matches(lower)), None)
 
 
+# The concepts that make a resource relevant by its words; the others only qualify what is already relevant.
+_RELEVANT = ("esi-text", "esi-acronym", "ligament-hypertrophy", "focal-pain", "benzodiazepine")
+
+
+def first_tokens(words: Iterable[str]) -> frozenset[str]:
+    """The first letters-and-digits token of each word or phrase."""
+    return frozenset(tokens[0] for word in words if (tokens := _TOKEN.findall(word.lower())))
+
+
+def has_token(tokens: frozenset[str], text: str) -> bool:
+    """Whether a text has one of these tokens: quick, and never false where a phrase that starts so is there."""
+    return not tokens.isdisjoint(_TOKEN.findall(text.lower()))
+
+
 @lru_cache(maxsize=256)
 def word_pattern(words: tuple[str, ...]) -> re.Pattern[str]:
     """A pattern that finds any of the words, whole; "(level)" is a vertebral level."""
     if not words:
         return _NEVER
     return re.compile("|".join(_LEVEL if word == "(level)" else _whole(word) for word in words))
-
-
-def any_word(words: Iterable[str], text: str) -> bool:
-    """Whether one of the words stands in the text, whole and in any case."""
-    return bool(word_pattern(tuple(words)).search(text.lower()))
 
 
 def _rule(table: Mapping[str, Any]) -> WordRule:
