@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -60,6 +61,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     given = {"host": host, "port": port, "workers": workers}
     settings = _settings().model_copy(update={name: value for name, value in given.items() if value is not None})
     _services(settings)
+    _require_free(settings.host, settings.port)
     Server(settings).run()
 
 
@@ -184,6 +186,15 @@ def _services(settings: Settings) -> tuple[Service, ...]:
         return load_services(settings)
     except KnowledgeError as error:
         _fail(f"{error} `cds-service knowledge check` checks all files.")
+
+
+def _require_free(host: str, port: int) -> None:
+    """End the command when nothing can listen there; the server itself would try for a while first."""
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            return
+    except OSError as error:
+        _fail(f"{host}:{port}: cannot listen there: {error.strerror}. Choose another with --host or --port.")
 
 
 def _today() -> date:

@@ -58,7 +58,7 @@ class PatientBinding:
             return self._is_contained(reference[1:], resource)
         base, kind, identity = split_reference(reference)
         if kind != "Patient":
-            return bool(kind)  # a group, device or place: not a person
+            return kind.isalpha()  # a group, device or place: not a person
         return identity == self.patient_id and (not base or self._is_our_server(base))
 
     def _is_our_server(self, base: str) -> bool:
@@ -112,7 +112,7 @@ def split_reference(reference: str) -> tuple[str, str, str]:
 
 
 def same_base(one: str, other: str) -> bool:
-    """Whether two FHIR base URLs are the same: scheme, host, port and whole path, compared parsed."""
+    """Whether two FHIR base URLs are the same: scheme, user, host, port and whole path, compared parsed."""
     try:
         return _base(urlsplit(one)) == _base(urlsplit(other))
     except ValueError:
@@ -129,6 +129,6 @@ def identifiers_of(patient: Resource) -> frozenset[tuple[str, str]]:
     )
 
 
-def _base(url: SplitResult) -> tuple[str, str | None, int | None, str]:
+def _base(url: SplitResult) -> tuple[str, str | None, str | None, int | None, str]:
     default = {"https": 443, "http": 80}.get(url.scheme)
-    return (url.scheme, url.hostname, url.port or default, url.path.rstrip("/"))
+    return (url.scheme, url.username, url.hostname, url.port or default, url.path.rstrip("/"))

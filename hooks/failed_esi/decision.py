@@ -95,7 +95,10 @@ class Pathway:
     def decide(self, intent: Intent) -> Case:
         """Establish the facts of one intent and look up what follows."""
         target = self._target(intent)
-        sessions = target_sessions(self.history, target, self.today, self.knowledge)
+        person = self._person()
+        # Gates 1 and 2: what is not about the spine, or not about an adult, is not looked into.
+        is_ours = intent.kind is not OrderKind.UNRELATED and person is Person.ADULT
+        sessions = target_sessions(self.history, target, self.today, self.knowledge) if is_ours else ()
         is_radicular = self.chart.is_radicular(target.place)
         assessments = tuple(self.judge.assess(session, is_radicular=is_radicular) for session in sessions)
         governing = assessments[-1] if assessments else None
@@ -105,7 +108,7 @@ class Pathway:
         changed = governing is not None and target.differs_in_technique_from(governing.session.target)
         facts = Facts(
             ordered=intent.kind,
-            person=self._person(),
+            person=person,
             state=self._state(assessments),
             interval=self._interval(governing),
             cap=Cap.REACHED if len(counted) >= self.criteria.cap_sessions else Cap.BELOW,

@@ -1,0 +1,192 @@
+"""The commands: what they print, and how they fail."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import orjson
+import pytest
+import requests
+from click.testing import CliRunner
+
+from cds_service.cli import main
+from tests.chart import hook_request
+
+SCENARIO = "failed-and-reordered"
+
+
+@pytest.fixture
+def run():
+    return lambda *arguments, **more: CliRunner().invoke(main, [str(a) for a in arguments], **more)
+
+
+@pytest.fixture
+def story(run, tmp_path):
+    """A scenario as a file, rolled to the day of its story."""
+    path = tmp_path / "request.json"
+    path.write_text(run("fixtures", "show", SCENARIO, "--today", "2026-06-01").stdout)
+    return path
+
+
+@pytest.fixture(scope="module")
+def served():
+    """The real service in a process of its own, on a free port."""
+    command = [sys.executable, "-m", "cds_service", "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        line = process.stdout.readline()
+        assert line.startswith("listening on http://127.0.0.1:")
+        yield line.removeprefix("listening on ").strip()
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+        assert out == ""
+        assert process.returncode == 0
+        assert '"event": "answered"' in err
+
+
+def test_serve_answers_and_says_nothing_else_on_stdout(served):
+    assert requests.get(f"{served}/livez", timeout=10).json() == {"status": "ok"}
+
+
+def test_fire_prints_the_card_and_the_time(run, served):
+    done = run("fire", SCENARIO, "--url", served)
+    assert done.exit_code == 0
+    assert "[WARNING] Prior L5-S1 ESI" in done.stdout
+    assert "1 card(s)" in done.stdout
+
+
+def test_fire_takes_a_file_and_prints_the_answer_as_it_came(run, served, tmp_path):
+    path = tmp_path / "request.json"
+    path.write_text(run("fixtures", "show", SCENARIO).stdout)
+    assert orjson.loads(run("fire", path, "--url", served, "--json").stdout)["cards"][0]["indicator"] == "warning"
+
+
+def test_fire_prints_a_refusal_with_its_reason(run, served):
+    done = run("fire", "prefetch-missing", "--url", served)
+    assert done.exit_code == 2
+    assert "412: Prefetch key 'procedures' was not sent" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("fire", "no-such-story"), "no-such-story: neither a scenario (see `cds-service fixtures`) nor a file."),
+        (
+            ("fire", SCENARIO, "--url", "http://127.0.0.1:9"),
+            "http://127.0.0.1:9: no answer (ConnectionError); start one",
+        ),
+        (("explain", "/no/such/file.json"), "/no/such/file.json: cannot be read: No such file or directory."),
+        (("fixtures", "show", "no-such-story"), "no-such-story: there is no scenario of this name"),
+    ],
+)
+def test_a_failure_is_one_line_that_says_what_to_do(run, arguments, message):
+    done = run(*arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"hook": "patient-view"}'])
+def test_explain_refuses_what_is_no_hook_request(run, tmp_path, content):
+    path = tmp_path / "request.json"
+    path.write_text(content)
+    done = run("explain", path)
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+
+
+def test_explain_shows_the_whole_decision(run, story):
+    text = run("explain", story, "--today", "2026-06-01").stdout
+    for part in ("[WARNING]", "outcome: failed", "tier: 1", "rules: DET-1, OBS-2, OUT-10, TIER-1, D-1", "session date"):
+        assert part in text
+
+
+def test_explain_as_json_has_the_shape_of_the_contract(run, story):
+    explained = orjson.loads(run("explain", story, "--json", "--today", "2026-06-01").stdout)
+    assert explained["today"] == "2026-06-01"
+    assert len(explained["cards"]) == 1
+    decision = explained["decision"]
+    assert decision["cards"] == ["FAILED-ESI-NEXT-TIER"]
+    assert decision["order"] == ["ServiceRequest/d1"]
+    assert (decision["outcome"], decision["tier"], decision["options"]) == (
+        "failed",
+        "1",
+        ["repeat-imaging", "re-evaluate"],
+    )
+    assert decision["sessions"][0]["reliefPercent"] == 12.5
+
+
+def test_explain_reads_standard_input(run, story):
+    assert "outcome: failed" in run("explain", "-", "--today", "2026-06-01", input=story.read_bytes()).stdout
+
+
+@pytest.mark.parametrize(
+    ("scenario", "reason"),
+    [
+        ("helped-and-reordered", "relief of 3 months is documented"),
+        ("unrelated-order", "not about the spine"),
+        ("dangling-selection", "No selected order was found"),
+        ("two-sides-other", "No earlier epidural steroid injection"),
+        ("look-alike-labour", "No earlier epidural steroid injection"),
+        ("aligned-order", "The order fits the pathway"),
+    ],
+)
+def test_explain_says_why_there_is_no_card(run, tmp_path, scenario, reason):
+    path = tmp_path / "request.json"
+    path.write_text(run("fixtures", "show", scenario).stdout)
+    done = run("explain", path)
+    assert done.exit_code == 0
+    assert reason in " ".join(done.stdout.split())
+
+
+def test_fixtures_lists_every_story(run):
+    assert run("fixtures").stdout.count("\n") >= 14
+
+
+def test_knowledge_check_tells_what_it_checked(run):
+    done = run("knowledge", "check")
+    assert done.exit_code == 0
+    assert "every row is reached" in done.stdout
+
+
+def test_knowledge_check_says_no_to_a_broken_file(run, tmp_path):
+    (tmp_path / "mine.toml").write_text('[esi.snomed]\n"7771001" = "wrong check digit"\n')
+    done = run("knowledge", "check", env={"CDS_VALUE_SETS": str(tmp_path)})
+    assert done.exit_code == 1
+    assert "[esi.snomed] 7771001: the check digit is wrong" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("CDS_PORT", "x"), ("CDS_PROFILE", "none"), ("CDS_VALUE_SETS", "/none")]
+)
+def test_a_wrong_setting_stops_every_command(run, variable, value):
+    done = run("fixtures", env={variable: value})
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert variable in done.stderr
+
+
+def test_serve_says_so_when_the_port_is_taken():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        command = [sys.executable, "-m", "cds_service", "serve", "--port", str(taken.getsockname()[1])]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=os.environ)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "in use" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "demo", "explain", "fire", "fixtures", "knowledge"])
+def test_every_command_has_a_help_with_an_example(run, command):
+    done = run(command, "--help")
+    assert done.exit_code == 0
+    assert "Example: cds-service" in done.stdout or command == "knowledge"
+
+
+def test_a_request_with_a_far_too_deep_body_is_refused(run, tmp_path):
+    path = tmp_path / "request.json"
+    body = hook_request()
+    nested: list = []
+    for _ in range(80):
+        nested = [nested]
+    path.write_bytes(orjson.dumps({**body, "extension": nested}))
+    assert "more than 64 levels deep" in run("explain", path).stderr

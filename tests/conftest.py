@@ -1,0 +1,77 @@
+"""Shared fixtures: the service as it ships, an application whose day is that of the stories, and short-cuts."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+import hooks
+from cds_service.answer import Answer, answer
+from cds_service.app import create_app
+from cds_service.service import Service, Site
+from cds_service.settings import Settings
+from hooks.failed_esi.knowledge import Knowledge, read_knowledge
+
+TODAY = date(2026, 6, 1)
+
+
+@pytest.fixture(scope="session")
+def service() -> Service:
+    return hooks.SERVICES[0](Site())
+
+
+@pytest.fixture(scope="session")
+def knowledge() -> Knowledge:
+    return read_knowledge()
+
+
+@pytest.fixture(scope="session")
+def app():
+    return create_app(settings=Settings(log_level="error"), today=lambda: TODAY)
+
+
+@pytest.fixture
+def client(app):
+    return app.test_client()
+
+
+@pytest.fixture
+def call(client):
+    """Post a hook request to the service over HTTP in-process."""
+
+    def post(body: Any, **more: Any):
+        return client.post("/cds-services/failed-esi", json=body, **more)
+
+    return post
+
+
+@pytest.fixture(scope="session")
+def ask(service):
+    """Answer a hook request without HTTP."""
+
+    def run(body: Any, today: date = TODAY) -> Answer:
+        return answer(service, body, today)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def decide(ask):
+    """The decision of a hook request, as `explain --json` shows it."""
+
+    def run(body: Any, today: date = TODAY) -> dict[str, Any]:
+        return ask(body, today).explanation(today)["decision"]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def cards_of(ask):
+    """The ids of the cards that a hook request gets."""
+
+    def run(body: Any, today: date = TODAY) -> list[str]:
+        return [advised.card.id for advised in ask(body, today).advice.cards]
+
+    return run
