@@ -114,16 +114,12 @@ def _require_whole_history(service: Service, record: PatientRecord, advice: Advi
 
 def _nonconforming(evidence: Evidence, advice: Advice) -> tuple[str, ...]:
     """The resources that a finding rests on and that depart from FHIR R4: still used, but named."""
-    used = {reference for advised in advice.cards for reference in advised.decision.finding}
-    ids_by_kind: dict[str, set[str]] = {}
-    for reference in used:
-        kind, _, identity = reference.partition("/")
-        ids_by_kind.setdefault(kind, set()).add(identity)
+    finding = {reference for advised in advice.cards for reference in advised.decision.finding}
     return tuple(
         f"{reference_of(resource)}: {', '.join(elements)}"
-        for kind, ids in sorted(ids_by_kind.items())
+        for kind in sorted({reference.partition("/")[0] for reference in finding})
         for resource in evidence.by_type.get(kind, ())
-        if resource.get("id") in ids and (elements := nonconformities(resource))
+        if reference_of(resource) in finding and (elements := nonconformities(resource))
     )
 
 

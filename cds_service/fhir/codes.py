@@ -121,7 +121,9 @@ class CodeIndex:
         """The names of the concepts the codings stand for."""
         return frozenset(entry.concept for entry in self.find(codings))
 
-    def _is_known(self, system_uri: str, code: str) -> bool:
+    def _is_known(self, system_uri: object, code: object) -> bool:
+        if not isinstance(system_uri, str) or not isinstance(code, str):
+            return False
         return bool(self._find_one(system_name(system_uri), code))
 
     def _find_one(self, system: str, code: str) -> tuple[CodeEntry, ...]:

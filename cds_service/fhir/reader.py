@@ -134,8 +134,8 @@ def read_codings(value: object) -> tuple[Coding, ...]:
 
 def reference_of(resource: Resource) -> str:
     """The relative reference of a resource; one without an id is named as such."""
-    identity = resource.get("id")
-    return f"{resource.get('resourceType')}/{identity}" if identity else f"{resource.get('resourceType')} without id"
+    kind, identity = resource.get("resourceType"), resource.get("id")
+    return f"{kind}/{identity}" if identity and isinstance(identity, str) else f"{kind} without id"
 
 
 def local_reference(reference: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -158,7 +158,12 @@ def _read_drafts(context: Resource) -> tuple[tuple[_Draft, ...], list[Resource]]
     bundle = _require_object(context.get("draftOrders"), "context.draftOrders")
     by_type, by_url, _ = read_bundle(bundle)
     medications = Medications(by_type.get("Medication", ()), by_url)
-    urls = {id(entry["resource"]): str(entry.get("fullUrl") or "") for entry in _entries(bundle)}
+    entries = bundle.get("entry")
+    urls = {
+        id(entry.get("resource")): str(entry.get("fullUrl") or "")
+        for entry in (entries if isinstance(entries, list) else ())
+        if isinstance(entry, dict)
+    }
     drafts = tuple(
         _Draft(read_order(resource, medications), str(resource.get("id", "")), urls[id(resource)])
         for kind, resources in by_type.items()
@@ -166,10 +171,6 @@ def _read_drafts(context: Resource) -> tuple[tuple[_Draft, ...], list[Resource]]
         for resource in resources
     )
     return drafts, [resource for resources in by_type.values() for resource in resources]
-
-
-def _entries(bundle: Resource) -> Iterator[Resource]:
-    return (e for e in bundle.get("entry") or () if isinstance(e, dict) and isinstance(e.get("resource"), dict))
 
 
 def _bind(patient_id: str, fhir_server: str | None, drafts: list[Resource], prefetch: Mapping[str, Answer]) -> None:
@@ -201,18 +202,29 @@ def _select(
     """Split the drafts into selected and others; count the selections that name no draft."""
     if selections is None:
         return tuple(draft.order for draft in drafts), (), 0
-    chosen = [_find_draft(drafts, selection) for selection in selections]
-    selected = [draft for draft in drafts if any(draft is found for found in chosen)]
-    others = [draft for draft in drafts if not any(draft is found for found in chosen)]
-    return tuple(d.order for d in selected), tuple(d.order for d in others), chosen.count(None)
+    names = _DraftNames(drafts)
+    chosen = [names.find(selection) for selection in selections]
+    picked = {id(draft) for draft in chosen if draft is not None}
+    selected = tuple(draft.order for draft in drafts if id(draft) in picked)
+    others = tuple(draft.order for draft in drafts if id(draft) not in picked)
+    return selected, others, chosen.count(None)
 
 
-def _find_draft(drafts: tuple[_Draft, ...], selection: str) -> _Draft | None:
-    """Resolve a selection: Type/id, versioned, absolute, a fullUrl, and a bare or '#' id if it is unique."""
-    path = selection.partition("/_history/")[0]
-    relative = "/".join(path.split("/")[-2:])
-    for draft in drafts:
-        if draft.order.reference == relative or (draft.full_url and draft.full_url == selection):
-            return draft
-    same_id = [draft for draft in drafts if draft.identity and draft.identity == path.removeprefix("#")]
-    return same_id[0] if len(same_id) == 1 else None
+class _DraftNames:
+    """The names by which a selection may call a draft."""
+
+    def __init__(self, drafts: tuple[_Draft, ...]) -> None:
+        self.by_reference = {draft.order.reference: draft for draft in reversed(drafts)}
+        self.by_url = {draft.full_url: draft for draft in reversed(drafts) if draft.full_url}
+        self.by_id: dict[str, list[_Draft]] = {}
+        for draft in drafts:
+            self.by_id.setdefault(draft.identity, []).append(draft)
+
+    def find(self, selection: str) -> _Draft | None:
+        """Resolve a selection: Type/id, versioned, absolute, a fullUrl, and a bare or '#' id if it is unique."""
+        path = selection.partition("/_history/")[0]
+        found = self.by_reference.get("/".join(path.split("/")[-2:])) or self.by_url.get(selection)
+        if found:
+            return found
+        same_id = self.by_id.get(path.removeprefix("#"), []) if path else []
+        return same_id[0] if len(same_id) == 1 else None

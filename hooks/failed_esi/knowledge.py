@@ -257,10 +257,10 @@ def _read_criteria(pathway: Toml, profile: str) -> Criteria:
     if missing:
         raise KnowledgeError(f"pathway.toml, [criteria]: {missing[0]!r} is missing; the code reads it.")
     _require_known(profile, pathway["profiles"], "CDS_PROFILE", "profile")
-    changes = pathway["profiles"][profile].get("criteria", {})
-    for name in changes:
-        _require_known(name, names, f"pathway.toml, [profiles.{profile}]", "criterion")
-    return Criteria(**{**given, **changes})
+    for profile_name, table in pathway["profiles"].items():
+        for name in table.get("criteria", {}):
+            _require_known(name, names, f"pathway.toml, [profiles.{profile_name}]", "criterion")
+    return Criteria(**{**given, **pathway["profiles"][profile].get("criteria", {})})
 
 
 def _read_scale(name: str, table: Toml) -> Scale:

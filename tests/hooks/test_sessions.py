@@ -1,0 +1,158 @@
+"""Which procedures are sessions: codes, words and look-alikes, as they come from real systems."""
+
+from datetime import date
+
+import pytest
+
+from hooks.failed_esi.sessions import read_history
+from tests.chart import CPT, SNOMED, coded, condition, esi, hook_request, medication, procedure
+
+TODAY = date(2026, 6, 1)
+PCS = "http://www.cms.gov/Medicare/Coding/ICD10"
+
+
+@pytest.fixture
+def history(service, knowledge):
+    """Read the history of a chart."""
+    from cds_service.fhir.evidence import gather
+    from cds_service.fhir.reader import read_record
+    from cds_service.protocol.hook_request import HookRequest
+
+    def read(*resources):
+        request = HookRequest.parse(hook_request(*resources), service.hooks)
+        record = read_record(gather(service, request), service.codes, service.is_relevant)
+        return read_history(record, TODAY, knowledge)
+
+    return read
+
+
+def named(text, **more):
+    """A procedure that only its words describe."""
+    return {
+        **procedure("", "2026-03-16", **more),
+        "code": {"coding": [{"system": "urn:local", "code": "9"}], "text": text},
+    }
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        named("Lumbar epidural steroid injection"),
+        named("TFESI left L5-S1"),
+        named("LESI L4-5, depo-medrol"),
+        named("Transforaminal injection with dexamethasone"),
+        named("Caudal injection, triamcinolone"),
+        named("lumbar ESI"),
+        named("ESI L4-5"),
+        named("Epidural injection L4-5", usedCode=[{"text": "Kenalog"}]),
+        named("Epidural injection L4-5", note=[{"text": "40 mg triamcinolone"}]),
+        {**named(""), "code": {"text": "epidural steroid injection"}},
+        {**named(""), "code": coded(SNOMED, "999999", "Epidural injection of steroid")},
+        {**named(""), "code": coded(PCS, "3E0S33Z")},
+        procedure("62323", "2026-03-16", text="LESI L4-5, depo-medrol"),
+        procedure("62323", "2026-03-16", reasonReference=[{"reference": "Condition/c1"}]),
+    ],
+)
+def test_it_is_a_session(history, resource):
+    found = history(resource, condition("M54.16", name="c1"))
+    assert len(found.sessions) == 1
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        named("Labor epidural, steroid given for lungs"),
+        named("Epidural catheter for analgesia, steroid"),
+        named("Epidural blood patch, no steroids"),
+        named("Epidural abscess drainage, steroid"),
+        named("ESI level 3"),
+        named("Emergency severity index (ESI), lumbar strain, triage"),
+        named("Epidural injection"),
+        named("Steroid injection, knee"),
+        {**named(""), "code": coded(CPT, "99213", "ESI follow-up visit, lumbar epidural steroid injection")},
+        {**named(""), "code": coded(SNOMED, "18946005", "Epidural anesthesia")},
+        {**named(""), "code": coded(PCS, "3E0S3BZ", "epidural steroid injection")},
+        {**named(""), "code": coded(PCS, "3E0R33Z")},
+        procedure("62323", "2026-03-16", text="intrathecal baclofen trial"),
+        procedure("20610", "2026-03-16", text="knee steroid injection"),
+        procedure("64493", "2026-03-16", text="facet injection with epidural steroid spread"),
+    ],
+)
+def test_it_is_no_session(history, resource):
+    assert history(resource).sessions == ()
+
+
+def test_a_possible_code_counts_with_a_second_signal(history):
+    possible = {**named(""), "code": coded(PCS, "3E0R33Z", "lumbar"), "usedCode": [{"text": "methylprednisolone"}]}
+    assert len(history(possible).sessions) == 1
+
+
+def test_a_steroid_given_on_the_same_day_is_a_discriminator(history):
+    session = procedure("62323", "2026-03-16")
+    given = {**medication("triamcinolone 40 mg/ml"), "resourceType": "MedicationAdministration", "status": "completed"}
+    assert history(session, {**given, "effectiveDateTime": "2026-03-16T10:00:00Z"}).sessions
+    assert not history(session, {**given, "effectiveDateTime": "2026-03-17T10:00:00Z"}).sessions
+
+
+def test_an_exclusion_code_beside_an_ambiguous_code_speaks_against_it(history):
+    both = {
+        "coding": [{"system": CPT, "code": "62323"}, {"system": SNOMED, "code": "18946005"}],
+        "text": "with steroid",
+    }
+    foraminal = {"coding": [{"system": CPT, "code": "64483"}, {"system": SNOMED, "code": "18946005"}]}
+    assert not history({**named(""), "code": both}).sessions
+    assert history({**named(""), "code": foraminal}).sessions
+
+
+def test_a_local_code_beside_an_inclusion_code_changes_nothing(history):
+    both = {"coding": [{"system": "urn:epic:EAP", "code": "1"}, {"system": CPT, "code": "64483"}]}
+    assert history({**named(""), "code": both}).sessions
+
+
+def test_a_delivery_on_the_same_day_makes_an_ambiguous_code_a_look_alike(history):
+    session = procedure("62323", "2026-03-16", text="steroid")
+    assert not history(session, condition("O80", "2026-03-16", "birth")).sessions
+    assert history(session, condition("O80", "2026-03-15", "birth")).sessions
+
+
+@pytest.mark.parametrize(
+    "status", ["not-done", "entered-in-error ", "preparation", "on-hold", "in-progress", "unknown", ""]
+)
+def test_what_was_not_completed_is_not_counted_and_is_named(history, status):
+    found = history(esi("2026-03-16", "p1", status=status))
+    assert found.sessions == ()
+    assert [(u.reference, u.rule) for u in found.uncounted] == [("Procedure/p1", "DET-5")]
+
+
+def test_one_day_and_region_is_one_session_with_both_sides_and_all_levels(history):
+    (session,) = history(
+        esi("2026-03-16", "p1"),
+        esi("2026-03-16", "p2", side="right"),
+        procedure("64484", "2026-03-16", "p3", side="left", level="L4-5"),
+        named("lumbar epidural steroid injection", name="p4"),
+    ).sessions
+    assert session.target.sides == {"left", "right"}
+    assert session.target.place.level_names == ("L5-S1", "L4-5")
+    assert [p.reference for p in session.procedures] == ["Procedure/p1", "Procedure/p2", "Procedure/p3", "Procedure/p4"]
+
+
+def test_a_record_without_a_region_joins_the_only_session_of_its_day(history):
+    without = {**named("epidural steroid injection", name="p2")}
+    (session,) = history(esi("2026-03-16", "p1"), without).sessions
+    assert len(session.procedures) == 2
+
+
+def test_two_regions_on_one_day_are_two_sessions(history):
+    assert len(history(esi("2026-03-16", "p1"), procedure("64479", "2026-03-16", "p2")).sessions) == 2
+
+
+def test_a_session_in_the_future_is_ignored_and_one_without_a_date_is_named(history):
+    undated = esi("", "p2")
+    del undated["performedDateTime"]
+    found = history(esi("2026-06-02", "p1"), undated)
+    assert (found.sessions, found.undated) == ((), ("Procedure/p2",))
+
+
+def test_a_session_without_guidance_is_flagged(history):
+    (session,) = history(procedure("62322", "2026-03-16", text="lumbar epidural steroid injection")).sessions
+    assert session.flags == {"no-guidance"}
