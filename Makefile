@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test lint types unit format serve knowledge bench clean
+.PHONY: help demo test lint types unit format serve knowledge docs goldens bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -41,6 +41,12 @@ serve: $(STAMP) ## Run the service on http://127.0.0.1:8000
 
 knowledge: $(STAMP) ## Load and cross-check the pathway files
 	$(BIN)/cds-service knowledge check
+
+docs: $(STAMP) ## Rewrite the generated parts of the documentation
+	$(BIN)/python -m tests.generated
+
+goldens: $(STAMP) ## Rewrite the expected answers of the scenarios and print what changed
+	$(BIN)/python -m tests.goldens
 
 bench: $(STAMP) ## Load figures against the floor, one table
 	$(BIN)/python -m bench.load

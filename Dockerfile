@@ -1,0 +1,23 @@
+# Two stages: build the wheel, then a slim image that holds nothing but Python and the service.
+FROM python:3.13-slim AS build
+WORKDIR /src
+RUN pip install --no-cache-dir "build>=1.2"
+COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY cds_service cds_service
+COPY hooks hooks
+COPY fixtures fixtures
+RUN python -m build --wheel --outdir /dist
+
+FROM python:3.13-slim
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 CDS_HOST=0.0.0.0 CDS_PORT=8000
+COPY --from=build /dist/*.whl /tmp/
+RUN pip install --no-cache-dir /tmp/*.whl && rm /tmp/*.whl && \
+    python -m compileall -q /usr/local/lib/python3.13/site-packages
+# No home, no shell, no write access: the root file system may be mounted read-only.
+RUN useradd --system --uid 65532 --no-create-home --shell /usr/sbin/nologin cds
+USER 65532
+EXPOSE 8000
+HEALTHCHECK --interval=30s --timeout=3s --start-period=10s \
+  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
+ENTRYPOINT ["cds-service"]
+CMD ["serve"]

@@ -1,0 +1,55 @@
+"""The generated parts of the documentation, between markers: python -m tests.generated rewrites them."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from pathlib import Path
+
+import hooks
+from cds_service.answer import answer
+from cds_service.scenarios import find_scenario
+from cds_service.service import Site
+from cds_service.settings import Settings
+from cds_service.terminal import cards_text
+
+ROOT = Path(__file__).parent.parent
+
+
+def settings_table() -> str:
+    """Every setting with its default."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        shown = ", ".join(default) if isinstance(default, tuple) else "" if default is None else str(default)
+        rows.append(f"| `CDS_{name.upper()}` | {f'`{shown}`' if shown else ''} | {field.description} |")
+    return "\n".join(rows)
+
+
+def demo_card() -> str:
+    """The card of the demonstration on the day of its story."""
+    service = hooks.SERVICES[0](Site())
+    scenario = find_scenario(service.demo, [service.id])
+    today: date = scenario.today
+    cards = answer(service, scenario.request(), today).cards()
+    return f"```text\n{cards_text(cards)}\n```"
+
+
+GENERATED = {("README.md", "settings"): settings_table, ("README.md", "card"): demo_card}
+
+
+def replaced(text: str, marker: str, content: str) -> str:
+    """A text with the part between two markers replaced."""
+    pattern = re.compile(rf"(<!-- {marker}:begin -->\n).*?(<!-- {marker}:end -->)", re.DOTALL)
+    return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
+
+
+def main() -> None:
+    """Rewrite every generated part."""
+    for (name, marker), write in GENERATED.items():
+        path = ROOT / name
+        path.write_text(replaced(path.read_text(encoding="utf-8"), marker, write()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
