@@ -98,6 +98,7 @@ class Case:
             drafts=(*drafts, *others),
             selections=[f"{draft['resourceType']}/{draft['id']}" for draft in drafts],
             person=self._person(),
+            not_sent=self.table.get("not_sent", ()),
         )
 
     def _person(self) -> dict[str, Any]:
@@ -128,7 +129,9 @@ class Case:
         elif "has" in fact:
             yield self._condition(fact, name)
         elif "therapy" in fact:
-            yield chart.therapy(self._date(fact["from"]).isoformat(), self._date(fact["to"]).isoformat(), name)
+            because = {"reasonCode": [chart.coded(chart.ICD, fact["because"])]} if "because" in fact else {}
+            first, last = self._date(fact["from"]).isoformat(), self._date(fact["to"]).isoformat()
+            yield chart.therapy(first, last, name, **because)
         elif "drug" in fact:
             yield self._drug(fact, name)
         elif "ordered" in fact:
@@ -165,11 +168,13 @@ class Case:
         if "because" in fact:
             more["reasonCode"] = [chart.coded(chart.ICD, fact["because"])]
         when = self._when(fact)
+        if "because_of" in fact:
+            more["reasonCode"] = [chart.coded(chart.ICD, code) for code in fact["because_of"]]
         yield chart.procedure(
-            CODES[fact["did"]],
+            CODES.get(fact["did"], ""),
             when,
             name,
-            text=fact.get("text", ""),
+            text=fact.get("text", "") or ("" if fact["did"] in CODES else fact["did"]),
             side=fact.get("side", ""),
             level=fact.get("level", ""),
             status=fact.get("status", "completed"),
@@ -208,13 +213,17 @@ class Case:
 
     def _ordered(self, fact: Mapping[str, Any], name: str) -> dict[str, Any]:
         what, authored = fact["ordered"], self._when(fact)
-        status = fact.get("status", "active")
+        more: dict[str, Any] = {"status": fact.get("status", "active")}
+        if fact.get("not_to_be_done"):
+            more["doNotPerform"] = True
+        if "at" in fact:
+            more["bodySite"] = [{"text": fact["at"]}]
         if what in CODES:
-            return chart.service_request(CODES[what], name, authored=authored, status=status)
-        if what.startswith("refer"):
-            order = chart.service_request("", name, authored=authored, status=status)
+            return chart.service_request(CODES[what], name, authored=authored, **more)
+        if what.lower().startswith("refer"):
+            order = chart.service_request("", name, authored=authored, **more)
             return {**order, "code": {"text": what}}
-        return chart.medication(what, name, authored=authored, status=status)
+        return chart.medication(what, name, authored=authored, **more)
 
     def _score(self, fact: Mapping[str, Any], name: str) -> dict[str, Any]:
         (scale,) = fact.keys() & SCORES.keys()

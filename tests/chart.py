@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 CPT = "http://www.ama-assn.org/go/cpt"
@@ -23,7 +24,7 @@ def patient(born: str = "1972-03-04", patient_id: str = PATIENT_ID) -> Resource:
 
 
 def coded(system: str, code: str, text: str = "") -> Resource:
-    concept: Resource = {"coding": [{"system": system, "code": code}]}
+    concept: Resource = {"coding": [{"system": system, "code": code}]} if code else {}
     return {**concept, "text": text} if text else concept
 
 
@@ -163,6 +164,7 @@ def hook_request(
     hook: str = "order-select",
     person: Resource | None = None,
     prefetch: dict[str, Any] | None = None,
+    not_sent: Collection[str] = (),
 ) -> Resource:
     """A request whose prefetch holds the resources under the keys they belong to."""
     drafts = drafts or (draft(),)
@@ -188,9 +190,10 @@ def hook_request(
     }
     if hook == "order-select":
         context["selections"] = [f"{drafts[0]['resourceType']}/{drafts[0]['id']}"] if selections is None else selections
+    keys_sent = {"patient": patient() if person is None else person, **filled, **(prefetch or {})}
     return {
         "hook": hook,
         "hookInstance": "3f6a1c1e-8f0a-4a53-9d0c-2f6f0a1d7c11",
         "context": context,
-        "prefetch": {"patient": patient() if person is None else person, **filled, **(prefetch or {})},
+        "prefetch": {key: value for key, value in keys_sent.items() if key not in not_sent},
     }

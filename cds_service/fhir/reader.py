@@ -34,6 +34,7 @@ IsRelevant = Callable[[str, str], bool]  # by the type of a resource and the wor
 _ACTIVE = frozenset({"", "active", "recurrence", "relapse"})
 _NOT_THE_PATIENTS = frozenset({"refuted", "entered-in-error"})
 _REPORTED = frozenset({"final", "amended", "corrected"})
+_NOT_YET_ORDERED = frozenset({"proposal", "plan", "option"})  # intents of a request that nobody has authorised
 _NUMBER = re.compile(r"(-?\d+(?:\.\d+)?)\s*(?:(?:/|out of)\s*(\d+(?:\.\d+)?))?\s*%?")
 
 
@@ -96,10 +97,11 @@ def read_order(resource: Resource, medications: Medications) -> Order:
         priority=_word(resource.get("priority")),
         authored=read_moment(resource.get("authoredOn")),
         body_sites=_concepts(resource.get("bodySite")),
-        reasons=_concepts(resource.get("reasonCode")),
+        reasons=_reasons(resource),
         reason_references=_references(resource.get("reasonReference")),
         performer=read_concept(resource.get("performerType")),
         notes=_notes(resource),
+        is_prohibition=resource.get("doNotPerform") is True,
     )
 
 
@@ -188,7 +190,7 @@ class _Reading:
                 started=started or ended,
                 body_sites=_concepts(resource.get("bodySite")),
                 used=self._used(resource),
-                reasons=_concepts(resource.get("reasonCode")),
+                reasons=_reasons(resource),
                 reason_references=_references(resource.get("reasonReference")),
                 category=read_concept(resource.get("category")),
                 outcome=read_concept(resource.get("outcome")),
@@ -209,6 +211,8 @@ class _Reading:
     def medicines(self) -> Iterator[Medication]:
         for kind in ("MedicationRequest", "MedicationStatement", "MedicationAdministration"):
             for resource, code in self._relevant(kind):
+                if resource.get("doNotPerform") is True or _word(resource.get("intent")) in _NOT_YET_ORDERED:
+                    continue
                 first, last = self._course(resource)
                 yield Medication(
                     reference=reference_of(resource),
@@ -223,7 +227,8 @@ class _Reading:
     def orders(self) -> Iterator[Order]:
         for kind in ("ServiceRequest", "MedicationRequest"):
             for resource, _ in self._relevant(kind):
-                yield read_order(resource, self.known_medications)
+                if _word(resource.get("intent")) not in _NOT_YET_ORDERED:
+                    yield read_order(resource, self.known_medications)
 
     def allergies(self) -> Iterator[Allergy]:
         for resource in _latest(self.by_type.get("AllergyIntolerance", ())):
@@ -417,6 +422,16 @@ def _version(resource: Resource) -> tuple[str, bytes]:
 
 def _concepts(value: object) -> tuple[Concept, ...]:
     return tuple(concept for concept in map(read_concept, _objects(value)) if concept != Concept())
+
+
+def _reasons(resource: Resource) -> tuple[Concept, ...]:
+    """The reasons given in place: coded, contained, or only named by the display of a reference."""
+    contained = {f"#{item.get('id')}": item.get("code") for item in _objects(resource.get("contained"))}
+    referenced = (
+        _joined(read_concept(contained.get(_text(item.get("reference")))), Concept(words=_text(item.get("display"))))
+        for item in _objects(resource.get("reasonReference"))
+    )
+    return (*_concepts(resource.get("reasonCode")), *(concept for concept in referenced if concept != Concept()))
 
 
 def _joined(*concepts: Concept) -> Concept:

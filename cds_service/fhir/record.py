@@ -109,6 +109,7 @@ class Order:
     reason_references: tuple[str, ...] = ()
     performer: Concept = Concept()
     notes: str = ""
+    is_prohibition: bool = False  # FHIR's modifier doNotPerform: the order is not to do it
 
     @property
     def kind(self) -> str:
@@ -148,6 +149,10 @@ class PatientRecord:
     not_read: frozenset[str] = field(default_factory=frozenset)
     truncated: frozenset[str] = field(default_factory=frozenset)
     partial: frozenset[str] = field(default_factory=frozenset)
+
+    def is_complete(self, key: str) -> bool:
+        """Whether all that the chart holds under a prefetch key was read, so that what is absent is absent."""
+        return key not in self.not_read | self.truncated | self.partial
 
     def conditions_named(self, references: Iterable[str]) -> tuple[Condition, ...]:
         """The conditions that these references point to."""

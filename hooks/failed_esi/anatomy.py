@@ -39,6 +39,14 @@ class Side(StrEnum):
     RIGHT = "right"
 
 
+class Site(StrEnum):
+    """Where it hurts, or what is treated."""
+
+    LIMB = "limb"
+    SPINE = "spine"
+    UNSPECIFIED = "unspecified"
+
+
 BOTH_SIDES = frozenset(Side)
 MIDLINE = frozenset({"interlaminar", "caudal"})
 
@@ -79,22 +87,22 @@ class Place:
         return known[0] if known else (_USUAL[self.coverage] if self.coverage else None)
 
     def matches(self, other: Place) -> bool:
-        """REG-3: equal coverage regions, and anatomic regions not both known and different."""
-        if self.coverage is None or self.coverage != other.coverage:
+        """REG-3: equal coverage regions, and anatomic regions not both known and different; unknown matches any."""
+        if self.coverage != other.coverage and None not in (self.coverage, other.coverage):
             return False
         return not (self.regions and other.regions) or bool(self.regions & other.regions)
 
     def reaches(self, other: Place) -> bool:
         """Whether a finding or an image here concerns the other place: REG-3, but lumbar and sacral are one."""
-        if self.coverage is None or other.coverage is None:
-            return True  # a finding without a region concerns every region
         if self.coverage == other.coverage == Coverage.LUMBAR_SACRAL:
             return True
+        if self.regions and other.regions:
+            return bool(self.regions & other.regions)  # a junction belongs to both its regions
         return self.matches(other)
 
     def concerns(self, other: Place) -> bool:
         """Whether a procedure here is one in the region of the other place (OBS-7); without a region it is."""
-        if self.coverage is None or other.coverage is None:
+        if None in (self.coverage, other.coverage):
             return True
         here, there = self.regions or {self.region}, other.regions or {other.region}
         return self.coverage == other.coverage and bool(here & there)
@@ -114,11 +122,12 @@ class Anatomy:
     """How codes and words name a place (anatomy.toml)."""
 
     digits: Mapping[int, tuple[str, ...]]
-    digit_regions: Mapping[str, Region]
+    digit_regions: Mapping[str, frozenset[Region]]
     canal_prefixes: tuple[str, ...]
-    canal_regions: Mapping[str, Region]
+    canal_regions: Mapping[str, frozenset[Region]]
     fixed: Mapping[Region, tuple[str, ...]]
     sided: Mapping[Side, tuple[str, ...]]
+    anywhere: tuple[str, ...]
     words: Mapping[str, re.Pattern[str]]
 
     @classmethod
@@ -127,31 +136,54 @@ class Anatomy:
         digit = table["icd_digit"]
         return cls(
             digits={int(position): _icd(digit[position]) for position in digit if position.isdigit()},
-            digit_regions={key: Region(region) for key, region in digit["regions"].items()},
+            digit_regions=_regions(digit["regions"]),
             canal_prefixes=_icd(table["icd_canal"]["prefixes"]),
-            canal_regions={key: Region(region) for key, region in table["icd_canal"]["regions"].items()},
+            canal_regions=_regions(table["icd_canal"]["regions"]),
             fixed={Region(region): _icd(prefixes) for region, prefixes in table["icd_fixed"].items()},
             sided={Side(side): _icd(prefixes) for side, prefixes in table["icd_side"].items()},
+            anywhere=_icd(table["icd_anywhere"]["prefixes"]),
             words={name: word_pattern(tuple(words)) for name, words in table["words"].items()},
         )
 
-    def region_of_code(self, code: str) -> Region | None:
-        """The region that an ICD-10-CM code carries."""
+    def regions_of_code(self, code: str) -> frozenset[Region]:
+        """The regions that an ICD-10-CM code carries: none, one, or the two of a junction."""
         code = normal_code("icd-10-cm", code)
         for region, prefixes in self.fixed.items():
             if code.startswith(prefixes):
-                return region
+                return frozenset({region})
         if code.startswith(self.canal_prefixes):
-            return self.canal_regions.get(code[4:5])
+            return self.canal_regions.get(code[4:5], frozenset())
         for position, prefixes in self.digits.items():
             if code.startswith(prefixes):
-                return self.digit_regions.get(code[position - 1 : position])
-        return None
+                return self.digit_regions.get(code[position - 1 : position], frozenset())
+        return frozenset()
 
     def side_of_code(self, code: str) -> Side | None:
         """The side that an ICD-10-CM code carries."""
         code = normal_code("icd-10-cm", code)
         return next((side for side, prefixes in self.sided.items() if code.startswith(prefixes)), None)
+
+    def is_anywhere(self, code: str) -> bool:
+        """Whether an ICD-10-CM code says nothing about where in the body."""
+        return normal_code("icd-10-cm", code).startswith(self.anywhere)
+
+    def site(self, body_site: Concept, codes: CodeIndex) -> Site | None:
+        """Where it hurts; None when that is a place that no injection of the spine is for."""
+        concepts = codes.concepts(body_site.codings)
+        text = body_site.words.lower()
+        if "site-limb" in concepts or self.words["limb"].search(text):
+            return Site.LIMB
+        if any(concept.startswith("site-") for concept in concepts) or self._is_of_the_spine(text):
+            return Site.SPINE
+        if any(concept.startswith("side-") for concept in concepts):
+            return Site.UNSPECIFIED
+        for side in ("left", "right", "both"):
+            text = self.words[side].sub("", text)
+        return None if body_site.codings or text.strip() else Site.UNSPECIFIED
+
+    def _is_of_the_spine(self, text: str) -> bool:
+        names = ("spine", *Region)
+        return any(self.words[name].search(text) for name in names) or bool(read_levels(text))
 
     def place(
         self,
@@ -174,6 +206,8 @@ class Anatomy:
             or frozenset(Region(name) for name in named if name in Region._value2member_map_)
         )
         coverage = next((_COVERAGE_NAMES[name] for name in named), None)
+        if coverage is None and not regions and self.words["caudal"].search(text):
+            coverage = Coverage.LUMBAR_SACRAL  # by the way of the sacral canal; the level it reaches is not known
         if coverage is None:
             coverages = {_COVERAGE_OF[region] for region in regions}
             coverage = coverages.pop() if len(coverages) == 1 else None
@@ -212,21 +246,26 @@ class Anatomy:
         found = {self.side_of_code(c.code) for c in reasons if c.system == "icd-10-cm"}
         return spoken or frozenset(side for side in found if side)
 
-    def approach(self, entries: Iterable[CodeEntry], words: str) -> str | None:
-        """The approach of the code; the words tell where no code does, and caudal from interlaminar."""
+    def approach(self, entries: Iterable[CodeEntry], words: str) -> tuple[str | None, bool]:
+        """The approach of the code, else of the words, and whether it leaves interlaminar or caudal open.
+
+        One code stands for both in the low back; only words tell them apart.
+        """
         text = words.lower()
         names = ("caudal", "transforaminal", "interlaminar")
         spoken = next((name for name in names if self.words[name].search(text)), None)
         coded = next((entry.attributes["approach"] for entry in entries if "approach" in entry.attributes), None)
-        return "caudal" if coded == "interlaminar" and spoken == "caudal" else coded or spoken
+        if coded == "interlaminar" and spoken in MIDLINE:
+            return spoken, False
+        return coded or spoken, coded == "interlaminar"
 
     def _sites(self, body_sites: Iterable[Concept], codes: CodeIndex) -> frozenset[Region]:
         concepts = codes.concepts(coding for site in body_sites for coding in site.codings)
         return frozenset(region for region in Region if f"site-{region}" in concepts)
 
     def _regions_of(self, codings: Iterable[Coding]) -> frozenset[Region]:
-        found = {self.region_of_code(coding.code) for coding in codings if coding.system == "icd-10-cm"}
-        return frozenset(region for region in found if region)
+        found = (self.regions_of_code(coding.code) for coding in codings if coding.system == "icd-10-cm")
+        return frozenset[Region]().union(*found)
 
 
 def read_levels(text: str) -> tuple[tuple[str, str], ...]:
@@ -239,6 +278,13 @@ def read_levels(text: str) -> tuple[tuple[str, str], ...]:
         lower = f"-{(next_letter if next_letter != letter else '').upper()}{int(next_number)}" if next_number else ""
         found.setdefault(upper, upper + lower)
     return tuple(found.items())
+
+
+def _regions(table: Mapping[str, str | list[str]]) -> dict[str, frozenset[Region]]:
+    return {
+        key: frozenset(map(Region, regions if isinstance(regions, list) else [regions]))
+        for key, regions in table.items()
+    }
 
 
 def _icd(codes: Iterable[str]) -> tuple[str, ...]:

@@ -14,11 +14,12 @@ from cds_service.fhir.record import PatientRecord
 from cds_service.protocol.card import Card, Indicator, NewOrder, Source, Suggestion
 from hooks.failed_esi.anatomy import MIDLINE, Coverage, Place
 from hooks.failed_esi.decision import Case
-from hooks.failed_esi.facts import Block, Done, OrderKind, Outcome, Sedative
+from hooks.failed_esi.facts import Done, OrderKind, Outcome, Sedative
 from hooks.failed_esi.knowledge import Knowledge, local
 from hooks.failed_esi.outcome import Assessment
 from hooks.failed_esi.scores import Pair
 from hooks.failed_esi.tables import Row
+from hooks.failed_esi.workup import Workup
 
 _COVERAGE_NAMES = {Coverage.CERVICAL_THORACIC: "cervical/thoracic", Coverage.LUMBAR_SACRAL: "lumbar/sacral"}
 _NAMED_LEVELS = 2  # a summary has room for so many; more are called by their region
@@ -206,7 +207,7 @@ class Writer:
 
     def _flag_lines(self, assessment: Assessment) -> Iterator[str]:
         words = {"early_flag": self.knowledge.criteria.early_window_flag}
-        for flag in ("early-window", "late-loss", "discordant", "recurrence", "no-guidance"):
+        for flag in ("early-window", "late-loss", "pain-function-discordant", "recurrence", "no-guidance"):
             if flag in assessment.flags:
                 yield self._line(flag, words)
         if assessment.outcome is Outcome.PARTIAL:
@@ -227,20 +228,26 @@ class Writer:
         if workup.course:
             yield self._line("therapy", {"first": workup.course.first, "last": workup.course.last})
 
+    def _missing_of(self, workup: Workup) -> Iterator[str]:
+        """What the tier waits for."""
+        criteria, missing = self.knowledge.criteria, self.knowledge.wording["missing"]
+        if workup.change_since_image:
+            since = workup.change_since_image.since
+            words = {"date": f"recorded on {since}" if since else "recorded without a date"}
+            yield missing["change-since-image"].format_map(words)
+        elif workup.imaging is Done.OPEN:
+            yield missing["imaging"].format_map({"imaging_age": criteria.imaging_max_age})
+        if f"block-{workup.block}" in missing:
+            relief = _number(workup.blocks[-1].relief) if workup.blocks else ""
+            yield missing[f"block-{workup.block}"].format_map({"relief": relief})
+        if workup.rehabilitation is Done.OPEN and self.case.tier.rule != "TIER-1":
+            yield missing["therapy"].format_map({"weeks": criteria.pt_min // 7})
+
     def _missing(self, name: str) -> Iterator[str]:
         workup, criteria = self.case.workup, self.knowledge.criteria
         missing = self.knowledge.wording["missing"]
-        if name in {"FAILED-ESI-NEXT-TIER", "PATHWAY-IN-PROGRESS"} and workup:
-            if workup.change_since_image:
-                yield missing["change-since-image"].format_map({"date": workup.change_since_image.since})
-            elif workup.imaging is Done.OPEN:
-                yield missing["imaging"].format_map({"imaging_age": criteria.imaging_max_age})
-            if workup.block is Block.DUE:
-                yield missing["block"]
-            if workup.block is Block.PENDING:
-                yield missing["second-block"].format_map({"relief": f"{_number(workup.blocks[-1].relief)}% relief"})
-            if workup.rehabilitation is Done.OPEN and self.case.tier.rule != "TIER-1":
-                yield missing["therapy"].format_map({"weeks": criteria.pt_min // 7})
+        if name in {"FAILED-ESI-NEXT-TIER", "PATHWAY-IN-PROGRESS", "PARTIAL-RESPONSE"} and workup:
+            yield from self._missing_of(workup) if self.case.tier.options else ()
         if name == "CLARIFY-OUTCOME" and self.case.governing and self.case.governing.subtype in missing:
             words = {"earliest": criteria.earliest_evaluation, "durability_end": criteria.durability_end}
             yield missing[self.case.governing.subtype].format_map(words)
@@ -258,8 +265,8 @@ class Writer:
     def _option_lines(self) -> Iterator[str]:
         for option in (*self.case.options, *self.case.parallel):
             text = self.text("options", option, "text")
-            if option == _DRUG_OPTION and self._is_sedated:
-                text = f"{text} {self.text('options', option, 'sedated')}"
+            if option == _DRUG_OPTION and self.case.facts.sedative is not Sedative.NOT_FOUND:
+                text = f"{text} {self.text('options', option, f'sedative-{self.case.facts.sedative}')}"
             yield f"In parallel: {text}" if option in self.case.parallel else text
 
     def _tried_and_ordered(self) -> str:
@@ -300,10 +307,6 @@ class Writer:
     def _line(self, name: str, words: dict[str, Any] | None = None) -> str:
         return self.text("found", name).format_map(words or {})
 
-    @property
-    def _is_sedated(self) -> bool:
-        return self.case.facts.sedative is Sedative.TAKEN
-
     def _suggestions(self, name: str) -> Iterator[Suggestion]:
         cards = self.knowledge.cards
         if name in {"FAILED-ESI-NEXT-TIER", "PARTIAL-RESPONSE"}:
@@ -319,7 +322,7 @@ class Writer:
                 )
 
     def _can_be_ordered(self, option: str) -> bool:
-        is_blocked = option == _DRUG_OPTION and self._is_sedated
+        is_blocked = option == _DRUG_OPTION and self.case.facts.sedative is not Sedative.NOT_FOUND
         return "order" in self.knowledge.wording["options"][option] and not is_blocked
 
     def _create(self, option: str) -> Suggestion:

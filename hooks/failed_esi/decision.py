@@ -22,7 +22,7 @@ from hooks.failed_esi.facts import (
     columns,
 )
 from hooks.failed_esi.knowledge import Knowledge
-from hooks.failed_esi.orders import Intent, Target, order_kind
+from hooks.failed_esi.orders import Intent, Target, is_elsewhere, order_kind, order_target, reason_codings
 from hooks.failed_esi.outcome import Assessment, Judge
 from hooks.failed_esi.sessions import (
     History,
@@ -104,7 +104,7 @@ class Pathway:
         governing = assessments[-1] if assessments else None
         workup = self.chart.workup(target.place, governing.session) if governing else None
         counted = self._counted(target)
-        n_failed = self._n_failed(assessments)
+        n_failed = self._n_failed(assessments, target)
         changed = governing is not None and target.differs_in_technique_from(governing.session.target)
         facts = Facts(
             ordered=intent.kind,
@@ -118,7 +118,7 @@ class Pathway:
             facts = _with_workup(facts, workup)
         tier = self.knowledge.tier_table.decide(columns(facts))
         offered = self._offered(tier.options, facts)
-        ordered = self._ordered_since(governing, intent)
+        ordered = self._ordered_since(governing, intent, target)
         facts = replace(facts, progress=self._progress(offered, ordered))
         by_name = columns(facts)
         rows = (
@@ -148,8 +148,7 @@ class Pathway:
         is_placed = intent.target.place.coverage is not None
         if is_placed or not self.history.sessions:
             return intent.target
-        latest = self.history.sessions[-1].target.place
-        return Target(latest, intent.target.sides, intent.target.approach, intent.target.drugs)
+        return replace(intent.target, place=self.history.sessions[-1].target.place)
 
     def _person(self) -> Person:
         """EXC-6; a birth date known only to the month or year counts when every day of it agrees."""
@@ -182,9 +181,9 @@ class Pathway:
         since = months_before(self.today, self.criteria.cap_months)
         return sessions_in_cap_period(self.history, target, since)
 
-    def _n_failed(self, assessments: tuple[Assessment, ...]) -> int:
+    def _n_failed(self, assessments: tuple[Assessment, ...], target: Target) -> int:
         """EPI-2: failed sessions of the episode since its last success."""
-        members = episode(tuple(a.session for a in assessments), self.history, self.knowledge)
+        members = episode(self.history, target, self.knowledge)
         count = 0
         for assessment in assessments:
             if assessment.session not in members:
@@ -199,14 +198,20 @@ class Pathway:
         offered = self.knowledge.offered
         return tuple(option for option in options if option not in offered or offered[option].holds(by_name))
 
-    def _ordered_since(self, governing: Assessment | None, intent: Intent) -> frozenset[OrderKind]:
-        """The kinds of order placed after the governing session, or drafted beside this one."""
+    def _ordered_since(self, governing: Assessment | None, intent: Intent, target: Target) -> frozenset[OrderKind]:
+        """The kinds of order for the region placed after the governing session, or drafted beside this one."""
         if governing is None:
             return frozenset()
         ours = {order.reference for order in intent.orders}
         drafts = [o for o in (*self.request.selected, *self.request.other_drafts) if o.reference not in ours]
         active = [o for o in self.record.orders if self._was_ordered_since(o, governing.session)]
-        return frozenset(order_kind(order, self.knowledge) for order in (*drafts, *active))
+        return frozenset(order_kind(o, self.knowledge) for o in (*drafts, *active) if self._is_for(o, target))
+
+    def _is_for(self, order: Order, target: Target) -> bool:
+        """Whether an order concerns the region of a target; one that names no place does."""
+        if is_elsewhere(order.body_sites, reason_codings(order, self.record), self.knowledge):
+            return False
+        return order_target(order, self.record, self.knowledge).place.reaches(target.place)
 
     def _was_ordered_since(self, order: Order, session: Session) -> bool:
         if order.status != "active" or order.authored is None:

@@ -132,11 +132,13 @@ class Done(StrEnum):
 
 
 class Block(StrEnum):
-    """Whether a diagnostic block is called for (F-2, F-3)."""
+    """Whether a diagnostic block is called for (F-2), and how far it is (F-3); PENDING waits for a second one."""
 
     NOT_APPLICABLE = "not-applicable"
+    UNKNOWN = "unknown"
     DUE = "due"
     PENDING = "pending"
+    NO_RESULT = "no-result"
     DONE = "done"
 
 
@@ -149,9 +151,10 @@ class DrugTrial(StrEnum):
 
 
 class Sedative(StrEnum):
-    """Whether a medicine that adds to the sedation of gabapentinoids is taken."""
+    """Whether a medicine that adds to the sedation of gabapentinoids is taken; UNKNOWN when medicines were not read."""
 
     TAKEN = "taken"
+    UNKNOWN = "unknown"
     NOT_FOUND = "not-found"
 
 

@@ -6,13 +6,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cds_service.fhir.codes import CodeEntry, Coding
-from cds_service.fhir.record import Concept, Medication, Order, PatientRecord
+from cds_service.fhir.record import Concept, Medication, Order, PatientRecord, Procedure
 from hooks.failed_esi.anatomy import BOTH_SIDES, MIDLINE, Place, Side
 from hooks.failed_esi.facts import OrderKind
 from hooks.failed_esi.knowledge import Knowledge
 
 # Codes of these systems say exactly what was done: beside one of them, words decide nothing.
 BILLING_SYSTEMS = frozenset({"cpt", "hcpcs", "icd-10-pcs"})
+
+# Diagnoses of the spine: as the reason of an injection they show what it was for (DET-2).
+SPINE_DIAGNOSES = frozenset(
+    {
+        "radicular", "claudicant", "axial", "sacroiliac", "stenosis", "slip", "instability", "lesion",
+        "degeneration", "other-spine", "post-laminectomy",
+    }
+)  # fmt: skip
 
 _PROCEDURE_KINDS = (
     OrderKind.ESI,
@@ -47,6 +55,7 @@ class Target:
     sides: frozenset[Side] = frozenset()
     approach: str | None = None
     drugs: frozenset[str] = frozenset()
+    is_approach_open: bool = False
 
     @property
     def reached_sides(self) -> frozenset[Side]:
@@ -60,17 +69,20 @@ class Target:
 
     def is_surely(self, other: Target) -> bool:
         """Whether nothing unknown is needed to call it the same target (REG-6)."""
+        if None in (self.place.coverage, other.place.coverage):
+            return False
         if self.approach in MIDLINE or other.approach in MIDLINE:
             return True
         return bool(self.sides and other.sides) and None not in (self.approach, other.approach)
 
     def differs_in_technique_from(self, other: Target) -> bool:
         """Whether approach, level or drug is known on both and different."""
-        other_approach = bool(self.approach and other.approach) and self.approach != other.approach
+        are_open = {self.approach, other.approach} <= MIDLINE and (self.is_approach_open or other.is_approach_open)
+        other_approach = None not in (self.approach, other.approach) and self.approach != other.approach
         levels, other_levels = frozenset(self.place.levels), frozenset(other.place.levels)
         other_level = bool(levels and other_levels) and not levels & other_levels
         other_drug = bool(self.drugs and other.drugs) and not self.drugs & other.drugs
-        return other_approach or other_level or other_drug
+        return (other_approach and not are_open) or other_level or other_drug
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +95,16 @@ class Intent:
 
 
 def read_intents(selected: Iterable[Order], record: PatientRecord, knowledge: Knowledge) -> tuple[Intent, ...]:
-    """Group the selected drafts: those of one kind whose regions match are one intent, their sides united."""
+    """Group the selected drafts: those of one kind and region are one intent, their sides united.
+
+    Lumbar and sacral levels are one region here, as they are one session when they are injected together (DET-6).
+    """
     intents: list[Intent] = []
     for order in sorted(selected, key=lambda order: order.reference):
         kind = order_kind(order, knowledge)
         target = order_target(order, record, knowledge)
         for index, known in enumerate(intents):
-            if known.kind is kind and (known.target.place.matches(target.place) or known.target.place == target.place):
+            if known.kind is kind and known.target.place.reaches(target.place):
                 intents[index] = Intent(kind, (*known.orders, order), _joined(known.target, target))
                 break
         else:
@@ -99,6 +114,8 @@ def read_intents(selected: Iterable[Order], record: PatientRecord, knowledge: Kn
 
 def order_kind(order: Order, knowledge: Knowledge) -> OrderKind:
     """What a draft or active order is about: by its code, else by its words."""
+    if order.is_prohibition:
+        return OrderKind.UNRELATED
     concepts = knowledge.codes.concepts(order.code.codings)
     coded = _coded_kind(concepts)
     if coded is OrderKind.ESI and _is_something_else(order, knowledge):
@@ -129,6 +146,11 @@ def kind_in_words(text: str, knowledge: Knowledge) -> OrderKind | None:
     return OrderKind(kind) if kind else None
 
 
+def needs_sign(entries: Iterable[CodeEntry]) -> bool:
+    """DET-2: whether these codes of spinal injections cover look-alikes too, so that something else must tell."""
+    return all(entry.attributes.get("needs") == "discriminator" for entry in entries if entry.concept == "esi")
+
+
 def names_esi(text: str, knowledge: Knowledge) -> bool:
     """Whether a text alone names an epidural steroid injection."""
     mean = knowledge.words.mean
@@ -138,12 +160,15 @@ def names_esi(text: str, knowledge: Knowledge) -> bool:
 def order_target(order: Order, record: PatientRecord, knowledge: Knowledge) -> Target:
     """Where an order is aimed, read from its code, sites, words and reasons."""
     entries = knowledge.codes.find(order.code.codings)
-    reasons = [coding for reason in order.reasons for coding in reason.codings]
-    for condition in record.conditions_named(order.reason_references):
-        reasons.extend(condition.code.codings)
-    return read_target(
-        entries, order.code.words, order.body_sites, reasons, drugs_in(order.code.words, knowledge), knowledge
-    )
+    drugs = drugs_in(order.code.words, knowledge)
+    return read_target(entries, order.code.words, order.body_sites, reason_codings(order, record), drugs, knowledge)
+
+
+def reason_codings(of: Order | Procedure, record: PatientRecord) -> tuple[Coding, ...]:
+    """The codes of the reasons, given in place or by the condition they refer to."""
+    conditions = record.conditions_named(of.reason_references)
+    concepts = (*of.reasons, *(condition.code for condition in conditions))
+    return tuple(coding for concept in concepts for coding in concept.codings)
 
 
 def read_target(
@@ -157,17 +182,31 @@ def read_target(
     """Place, sides, approach and drugs of an order or a procedure."""
     anatomy = knowledge.anatomy
     reasons = tuple(reasons)
+    approach, is_approach_open = anatomy.approach(entries, words)
     return Target(
         place=anatomy.place(entries, words, body_sites, reasons, knowledge.codes),
         sides=anatomy.sides(words, body_sites, reasons, knowledge.codes),
-        approach=anatomy.approach(entries, words),
+        approach=approach,
         drugs=drugs,
+        is_approach_open=is_approach_open,
     )
 
 
 def drugs_in(text: str, knowledge: Knowledge) -> frozenset[str]:
     """The corticosteroids that a text names by ingredient."""
     return knowledge.ingredients("corticosteroid", text)
+
+
+def is_elsewhere(sites: Iterable[Concept], reasons: Iterable[Coding], knowledge: Knowledge) -> bool:
+    """Whether a site or a reason is known and not of the spine: therapy for a knee says nothing about a back."""
+    anatomy, codes = knowledge.anatomy, knowledge.codes
+    found = [anatomy.site(site, codes) for site in sites]
+    if found and all(site is None for site in found):
+        return True
+    reasons = [reason for reason in reasons if reason.system == "icd-10-cm"]
+    if codes.concepts(reasons) & SPINE_DIAGNOSES:
+        return False
+    return bool(reasons) and not any(anatomy.is_anywhere(reason.code) for reason in reasons)
 
 
 def is_drug(concept: str, medicine: Medication | Order, knowledge: Knowledge) -> bool:
@@ -178,10 +217,12 @@ def is_drug(concept: str, medicine: Medication | Order, knowledge: Knowledge) ->
 
 
 def _is_something_else(order: Order, knowledge: Knowledge) -> bool:
-    """Whether a spinal injection is ordered for labour or chemotherapy, or as a diagnostic root block."""
+    """Whether a spinal injection is a diagnostic root block, or for labour or chemotherapy (DET-1, DET-3)."""
     mean = knowledge.words.mean
     words = "; ".join([order.code.words, *(reason.words for reason in order.reasons)])
-    return mean("look-alike", words) or (mean("anaesthetic-only", words) and not mean("steroid", words))
+    if mean("anaesthetic-only", words) and not mean("steroid", words):
+        return True
+    return needs_sign(knowledge.codes.find(order.code.codings)) and mean("look-alike", words)
 
 
 def _coded_kind(concepts: frozenset[str]) -> OrderKind | None:
@@ -202,4 +243,5 @@ def _drug_kind(code: Concept, knowledge: Knowledge) -> OrderKind | None:
 def _joined(one: Target, other: Target) -> Target:
     approach = one.approach if one.approach == other.approach else None
     sides = one.reached_sides | other.reached_sides
-    return Target(one.place.joined(other.place), sides, approach, one.drugs | other.drugs)
+    is_open = one.is_approach_open or other.is_approach_open
+    return Target(one.place.joined(other.place), sides, approach, one.drugs | other.drugs, is_open)

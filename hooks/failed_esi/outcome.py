@@ -151,6 +151,7 @@ class Judge:
         until = self._next_intervention(session)
         pairs, below_floor = pairs_for(self.scores, session.day, until, self.knowledge)
         rules = ["OBS-2"] if pairs else []
+        is_radicular = is_radicular or session.target.approach == "transforaminal"
         if is_radicular and (targeted := without_untargeted_pain(pairs)) != pairs:
             pairs, rules = targeted, [*rules, "OBS-5"]
         reports = self._reports_about(session, session.day, until)
@@ -192,7 +193,7 @@ class Judge:
             return any(procedure.reference in report.about for procedure in session.procedures)
         if any(i.day == report.day and i.is_on_the_spine for i in self.history.interventions):
             return False  # given on the day of a block or an ablation, it is about that
-        before = [s for s in self.history.sessions if s.day is not None and s.day < report.day]
+        before = [s for s in self.history.sessions if s.day is not None and _was_before(s, s.day, report)]
         return bool(before) and before[-1].day == session.day
 
     def _point_of_report(self, day: date, report: ReportedRelief) -> Point:
@@ -206,6 +207,7 @@ class Judge:
         late = evidence.within(criteria.durability_end + 1, criteria.late_window_end)
         elapsed = days_between(session.days.first, self.today)
         is_too_early = elapsed < criteria.earliest_evaluation
+        may_be_too_early = days_between(session.days.last, self.today) < criteria.earliest_evaluation
         return SessionFacts(
             evaluable=Evaluable.TOO_EARLY if is_too_early else Evaluable.YES,
             conflict=Conflict.YES if evidence.conflict else Conflict.NO,
@@ -216,7 +218,7 @@ class Judge:
             first_sustained=_first_sustained(sustained, criteria),
             late_best=_best(late),
             late_last=_last(late),
-            stated=self._stated(session),
+            stated=Stated.NOTHING if may_be_too_early else self._stated(session),
         )
 
     def _stated(self, session: Session) -> Stated:
@@ -255,7 +257,7 @@ class Judge:
         if row.softens:
             flags.add("late-loss")
         if shown and shown.is_discordant():
-            flags.add("discordant")
+            flags.add("pain-function-discordant")
         last = evidence.points[-1] if evidence.points else None
         if row.rule == "OUT-3" and last and last.relief is not Relief.SUBSTANTIAL:
             flags.add("recurrence")
@@ -276,6 +278,11 @@ class _Evidence:
     def within(self, first: int, last: int) -> tuple[Point, ...]:
         """The points of a window, both ends included."""
         return tuple(point for point in self.points if first <= point.day <= last)
+
+
+def _was_before(session: Session, day: date, report: ReportedRelief) -> bool:
+    """Whether a session was before a report; on one day only what was certainly said after it is about it."""
+    return day < report.day or (day == report.day and all(report.was_after(p) for p in session.procedures))
 
 
 def _points_of_pairs(pairs: Iterable[Pair]) -> tuple[Point, ...]:

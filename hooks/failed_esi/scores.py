@@ -6,23 +6,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from enum import StrEnum
 
 from cds_service.fhir.dates import Moment, days_between
 from cds_service.fhir.record import Concept, Observation, PatientRecord, Procedure
+from hooks.failed_esi.anatomy import Site
 from hooks.failed_esi.facts import Relief
 from hooks.failed_esi.knowledge import Criteria, Knowledge, Scale
 from hooks.failed_esi.sessions import History
 
 _BY_RANGE_LIMIT = 10  # values that never exceed this on a 0-100 scale were recorded as 0-10 (OBS-10)
-
-
-class Site(StrEnum):
-    """Where it hurts."""
-
-    LIMB = "limb"
-    SPINE = "spine"
-    UNSPECIFIED = "unspecified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +37,15 @@ class ReportedRelief:
     """Relief in percent as the patient reported it, and the procedure it is about when that is named."""
 
     percent: Decimal
+    measured: Moment
     day: date
     reference: str
     about: tuple[str, ...]
+    is_marked_post: bool = False
+
+    def was_after(self, procedure: Procedure) -> bool:
+        """Whether a report of the day of a procedure was certainly given after it."""
+        return self.is_marked_post or (procedure.performed is not None and self.measured.is_after(procedure.performed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +116,20 @@ def read_scores(record: PatientRecord, history: History, today: date, knowledge:
 def read_reported_relief(record: PatientRecord, today: date, knowledge: Knowledge) -> tuple[ReportedRelief, ...]:
     """All dated percent-relief reports up to today, oldest first."""
     found = [
-        ReportedRelief(o.value, o.measured.day, o.reference, (*o.part_of, *o.about))
+        ReportedRelief(
+            percent=percent,
+            measured=o.measured,
+            day=o.measured.day,
+            reference=o.reference,
+            about=(*o.part_of, *o.about),
+            is_marked_post=knowledge.words.mean("post-procedure", o.notes),
+        )
         for o in record.observations
         if "percent-relief" in knowledge.codes.concepts(o.code.codings)
         and o.measured is not None
         and o.measured.day is not None
         and o.measured.day <= today
-        and -100 <= o.value <= 100
-        and o.unit in {"", "%", "percent"}
+        and (percent := _in_percent(o)) is not None
     ]
     return tuple(sorted(found, key=lambda report: (report.day, report.reference)))
 
@@ -187,7 +191,7 @@ def _read_score(observation: Observation, in_tenths: frozenset[str], knowledge: 
         return None
     scale = knowledge.scales[scale_name]
     value = _on_scale(observation, scale, is_in_tenths=scale_name in in_tenths)
-    site = read_site(observation.body_site, knowledge)
+    site = knowledge.anatomy.site(observation.body_site or Concept(), knowledge.codes)
     if value is None or site is None or not scale.lowest <= value <= scale.highest:
         return None
     return Score(
@@ -201,19 +205,6 @@ def _read_score(observation: Observation, in_tenths: frozenset[str], knowledge: 
         is_marked_post=knowledge.words.mean("post-procedure", observation.notes),
         part_of=observation.part_of,
     )
-
-
-def read_site(body_site: Concept | None, knowledge: Knowledge) -> Site | None:
-    """Where it hurts; None when it is somewhere that no injection of the spine is for."""
-    if body_site is None or body_site == Concept():
-        return Site.UNSPECIFIED
-    concepts = knowledge.codes.concepts(body_site.codings)
-    words, text = knowledge.anatomy.words, body_site.words.lower()
-    if "site-limb" in concepts or words["limb"].search(text):
-        return Site.LIMB
-    if any(concept.startswith("site-") for concept in concepts) or words["spine"].search(text):
-        return Site.SPINE
-    return None
 
 
 def _on_scale(observation: Observation, scale: Scale, *, is_in_tenths: bool) -> Decimal | None:
@@ -253,6 +244,16 @@ def _was_after(score: Score, procedure: Procedure) -> bool:
     if score.is_marked_post or procedure.reference in score.part_of:
         return True
     return procedure.performed is not None and score.measured.is_after(procedure.performed)
+
+
+def _in_percent(observation: Observation) -> Decimal | None:
+    """The percentage reported, "8/10" included; None when it may as well be a fraction, or is out of range."""
+    value = observation.value
+    if observation.out_of:
+        value = value * 100 / observation.out_of
+    elif observation.unit not in {"", "%", "percent"} or (not observation.unit and 0 < abs(value) <= 1):
+        return None
+    return value if -100 <= value <= 100 else None
 
 
 def _series(scores: Iterable[Score]) -> Iterator[tuple[Score, ...]]:

@@ -5,30 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
-from cds_service.fhir.codes import Coding
 from cds_service.fhir.dates import DateSpan, days_before, days_between
-from cds_service.fhir.record import Concept, PatientRecord, Procedure
+from cds_service.fhir.record import Concept, Medication, PatientRecord, Procedure
 from hooks.failed_esi.facts import OrderKind
 from hooks.failed_esi.knowledge import Knowledge
 from hooks.failed_esi.orders import (
     BILLING_SYSTEMS,
+    SPINE_DIAGNOSES,
     Target,
     drugs_in,
     is_drug,
+    is_elsewhere,
     names_esi,
+    needs_sign,
     procedure_kind,
     read_target,
+    reason_codings,
 )
 
-# Diagnoses of the spine: as the reason of an injection they show what it was for (DET-2).
-_SPINE_DIAGNOSES = frozenset(
-    {
-        "radicular", "claudicant", "axial", "sacroiliac", "stenosis", "slip", "instability", "lesion",
-        "degeneration", "other-spine", "post-laminectomy",
-    }
-)  # fmt: skip
 _LOOK_ALIKE_REASONS = frozenset({"malignancy", "pregnancy"})
+_GIVEN = frozenset({"completed", "in-progress"})
 
 # What ends the follow-up of a session (OBS-7) and what ends an episode (EPI-1).
 ENDS_FOLLOW_UP = frozenset(
@@ -121,10 +119,12 @@ def read_history(record: PatientRecord, today: date, knowledge: Knowledge) -> Hi
                 undated.append(procedure.reference)
         elif detected:
             injections.append(_Injection(days, detected, procedure))
-        else:
+        elif kind is not OrderKind.PT or not is_elsewhere(
+            procedure.body_sites, reason_codings(procedure, record), knowledge
+        ):
             interventions.append(_intervention(kind, days, procedure, record, knowledge))
     return History(
-        sessions=tuple(sorted(_sessions(injections), key=lambda s: (s.days.last, s.days.first))),
+        sessions=tuple(sorted(_sessions(injections), key=partial(_recency, today=today, knowledge=knowledge))),
         interventions=tuple(sorted(interventions, key=lambda i: (i.days.last, i.days.first, i.procedure.reference))),
         uncounted=tuple(uncounted),
         undated=tuple(undated),
@@ -132,12 +132,17 @@ def read_history(record: PatientRecord, today: date, knowledge: Knowledge) -> Hi
 
 
 def sessions_in_cap_period(history: History, target: Target, since: date) -> tuple[Session, ...]:
-    """D-1c: the sessions of the coverage region that certainly took place after a date."""
-    return tuple(
+    """D-1c: the sessions of the coverage region that certainly took place after a date.
+
+    A vague one whose days hold an exact one may be the same session recorded twice, and is not counted (DET-6).
+    """
+    counted = [
         session
         for session in history.sessions
         if session.days.first > since and session.target.place.coverage == target.place.coverage is not None
-    )
+    ]
+    exact = [session.day for session in counted if session.day]
+    return tuple(s for s in counted if s.day or not any(s.days.first <= day <= s.days.last for day in exact))
 
 
 def target_sessions(history: History, target: Target, today: date, knowledge: Knowledge) -> tuple[Session, ...]:
@@ -152,10 +157,10 @@ def target_sessions(history: History, target: Target, today: date, knowledge: Kn
     )
 
 
-def episode(sessions: tuple[Session, ...], history: History, knowledge: Knowledge) -> tuple[Session, ...]:
-    """EPI-1: the last of these sessions and those before it without a long gap or an operation between."""
+def episode(history: History, target: Target, knowledge: Knowledge) -> tuple[Session, ...]:
+    """EPI-1: the last session of the region, on any side, and those before it without a long gap or an operation."""
     chain: list[Session] = []
-    for session in reversed(sessions):
+    for session in reversed([s for s in history.sessions if s.target.place.matches(target.place)]):
         if chain and _is_broken(session, chain[-1], history, knowledge):
             break
         chain.append(session)
@@ -190,22 +195,17 @@ def _detect(procedure: Procedure, record: PatientRecord, knowledge: Knowledge) -
     concepts = frozenset(entry.concept for entry in entries)
     esi = tuple(entry for entry in entries if entry.concept == "esi")
     evidence = _InjectionEvidence(procedure, concepts, record, knowledge)
-    if esi:
-        needs_sign = all(entry.attributes.get("needs") == "discriminator" for entry in esi)
-        rule = "DET-2" if needs_sign else "DET-1"
-    elif "esi-possible" in concepts:
-        needs_sign, rule = True, "DET-2"
-    elif evidence.is_named_in_words():
-        needs_sign, rule = False, "DET-2"
-    else:
+    is_open = needs_sign(esi) if esi else "esi-possible" in concepts
+    if not esi and not is_open and not evidence.is_named_in_words():
         return None
+    rule = "DET-1" if esi and not is_open else "DET-2"
     if procedure.status != "completed":
         return Uncounted(procedure.reference, "DET-5")
-    if evidence.is_look_alike(is_strict=needs_sign):
+    if rule == "DET-2" and evidence.is_look_alike():
         return Uncounted(procedure.reference, "DET-3")
     if evidence.is_anaesthetic_only():
         return Uncounted(procedure.reference, "DET-1")
-    if needs_sign and not (evidence.has_steroid() or evidence.has_spine_reason()):
+    if is_open and not (evidence.has_steroid() or evidence.has_spine_reason()):
         return Uncounted(procedure.reference, "DET-2", is_possible=True)
     has_no_guidance = any(entry.attributes.get("guidance") == "none" for entry in esi)
     return _Detected(
@@ -232,12 +232,12 @@ class _InjectionEvidence:
         self.concepts = concepts
         self.record = record
         self.knowledge = knowledge
-        self.reasons: tuple[Coding, ...] = tuple(_reason_codings(procedure, record))
+        self.reasons = reason_codings(procedure, record)
 
     def is_named_in_words(self) -> bool:
         """Terminology 1.1 (d): by words alone, where no code of a billing system or of a look-alike says otherwise."""
         code = self.procedure.code
-        if self.concepts - _SPINE_DIAGNOSES or any(coding.system in BILLING_SYSTEMS for coding in code.codings):
+        if self.concepts - SPINE_DIAGNOSES or any(coding.system in BILLING_SYSTEMS for coding in code.codings):
             return False
         if names_esi(code.words, self.knowledge):
             return True
@@ -258,12 +258,12 @@ class _InjectionEvidence:
     def has_spine_reason(self) -> bool:
         """A reason, coded or in words, that is pain from the spine."""
         reasons = [reason.words for reason in self.procedure.reasons]
-        return bool(self.knowledge.codes.concepts(self.reasons) & _SPINE_DIAGNOSES) or self.knowledge.words.mean(
+        return bool(self.knowledge.codes.concepts(self.reasons) & SPINE_DIAGNOSES) or self.knowledge.words.mean(
             "spine-pain", *reasons
         )
 
-    def is_look_alike(self, *, is_strict: bool) -> bool:
-        """DET-3: labour, chemotherapy, pump trials and the like; strict where the code covers all of them."""
+    def is_look_alike(self) -> bool:
+        """DET-3: labour, chemotherapy, pump trials and the like, which a code between the laminae covers as well."""
         procedure = self.procedure
         texts = [
             procedure.code.words,
@@ -274,7 +274,7 @@ class _InjectionEvidence:
             return True
         if self.knowledge.codes.concepts(self.reasons) & _LOOK_ALIKE_REASONS:
             return True
-        return is_strict and ("not-esi" in self.concepts or self._delivery_that_day())
+        return "not-esi" in self.concepts or self._delivery_that_day()
 
     def is_anaesthetic_only(self) -> bool:
         """DET-1: marked as a root block, or nothing but local anaesthetic used."""
@@ -301,8 +301,8 @@ class _InjectionEvidence:
         day = self.procedure.performed.day if self.procedure.performed else None
         return day is not None and any(
             medicine.kind == "MedicationAdministration"
-            and medicine.authored is not None
-            and medicine.authored.day == day
+            and medicine.status in _GIVEN
+            and _was_given_on(medicine, day)
             and is_drug("corticosteroid", medicine, self.knowledge)
             for medicine in self.record.medications
         )
@@ -317,11 +317,15 @@ class _InjectionEvidence:
         )
 
 
-def _reason_codings(procedure: Procedure, record: PatientRecord) -> Iterator[Coding]:
-    for reason in procedure.reasons:
-        yield from reason.codings
-    for condition in record.conditions_named(procedure.reason_references):
-        yield from condition.code.codings
+def _was_given_on(medicine: Medication, day: date) -> bool:
+    at = medicine.authored.days if medicine.authored else medicine.first
+    return at is not None and at.day == day
+
+
+def _recency(session: Session, today: date, knowledge: Knowledge) -> tuple[bool, date, date]:
+    """Sorts by the latest possible day; a vague date never hides a session that is surely too recent to judge."""
+    is_recent = days_between(session.days.first, today) < knowledge.criteria.earliest_evaluation
+    return is_recent, session.days.last, session.days.first
 
 
 def _days(procedure: Procedure, today: date) -> DateSpan | None:
@@ -346,7 +350,7 @@ def _intervention(
             entries,
             procedure.code.words,
             procedure.body_sites,
-            _reason_codings(procedure, record),
+            reason_codings(procedure, record),
             frozenset(),
             knowledge,
         ),
@@ -387,6 +391,7 @@ def _session(days: DateSpan, injections: list[_Injection]) -> Session:
             sides=frozenset(side for target in targets for side in target.reached_sides),
             approach=approaches.pop() if len(approaches) == 1 else None,
             drugs=frozenset(drug for target in targets for drug in target.drugs),
+            is_approach_open=any(target.is_approach_open for target in targets),
         ),
         procedures=tuple(injection.procedure for injection in injections),
         rules=tuple(sorted({injection.detected.rule for injection in injections})),

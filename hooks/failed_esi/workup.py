@@ -132,7 +132,8 @@ class Chart:
         """Establish every fact for the place of an order, after the session that governs."""
         image, change = self._image(place)
         blocks = self._blocks(place)
-        course = self._course()
+        courses = self._courses()
+        course = self._rehabilitation(courses) or (courses[-1] if courses else None)
         tried = self._tried_drugs()
         lesions = self._lesions(place)
         unsuitable = self._active({"cardiac-device"}, Place())
@@ -148,13 +149,13 @@ class Chart:
             change_since_image=change,
             block=self._block(place, blocks, session),
             blocks=blocks,
-            rehabilitation=self._rehabilitation(course),
+            rehabilitation=Done.DONE if self._rehabilitation(courses) else Done.OPEN,
             course=course,
             drug_trial=self._drug_trial(place, tried),
             tried_drugs=tried,
             sedative=self._sedative(),
-            sacroiliac_target=self._sacroiliac_target(blocks),
-            facet_target=self._facet_target(blocks, is_unsuitable=bool(unsuitable)),
+            sacroiliac_target=self._sacroiliac_target(place, blocks),
+            facet_target=self._facet_target(place, blocks, is_unsuitable=bool(unsuitable)),
             lesion=self._severity(place, lesions),
             ablation=self._ablation(place, blocks, is_unsuitable=bool(unsuitable)),
             mild=self._mild(place),
@@ -163,6 +164,10 @@ class Chart:
             is_radicular=self.is_radicular(place),
             evidence=_references(used, image, blocks, course, tried),
         )
+
+    @property
+    def _knows_all_diagnoses(self) -> bool:
+        return self.record.is_complete("conditions")
 
     def _diagnosis(self, condition: Condition) -> Diagnosis:
         entries = self.knowledge.codes.find(condition.code.codings)
@@ -185,9 +190,7 @@ class Chart:
         changes = [
             diagnosis.condition
             for diagnosis in self._active(_NEUROLOGICAL | {"weakness"}, place)
-            if self._is_neurological(diagnosis)
-            and diagnosis.condition.since is not None
-            and diagnosis.condition.since.last > image.days.first
+            if self._is_neurological(diagnosis) and _may_be_since(diagnosis.condition, image.days.first)
         ]
         return image, (changes[0] if changes else None)
 
@@ -197,7 +200,7 @@ class Chart:
             for i in self.history.interventions
             if i.kind is OrderKind.IMAGING and i.target.place.coverage and i.target.place.reaches(place)
         ]
-        return images[-1] if images else None
+        return max(images, key=lambda image: (image.days.first, image.days.last), default=None)
 
     def _is_neurological(self, diagnosis: Diagnosis) -> bool:
         """RF-3: the weak codes count only with words of limb weakness."""
@@ -230,17 +233,23 @@ class Chart:
         return (best.percent if best else None), references
 
     def _block(self, place: Place, blocks: tuple[BlockDone, ...], session: Session) -> Block:
-        if not self._active({"axial"}, place) or self.is_radicular(place):
+        if self.is_radicular(place):
+            return Block.NOT_APPLICABLE
+        if not self._knows_all_diagnoses:
+            return Block.UNKNOWN
+        if not self._active({"axial"}, place):
             return Block.NOT_APPLICABLE
         if not any(block.day > session.days.last for block in blocks):
             return Block.DUE
         facet = [block for block in blocks if block.kind is OrderKind.MBB]
-        is_second_due = len(facet) == 1 < self.criteria.blocks_needed
-        is_pending = is_second_due and _at_least(facet[0].relief, self.criteria.block_indeterminate)
-        return Block.PENDING if is_pending else Block.DONE
+        if len(facet) != 1 or self.criteria.blocks_needed == 1:
+            return Block.DONE
+        if facet[0].relief is None:
+            return Block.NO_RESULT
+        return Block.PENDING if facet[0].relief >= self.criteria.block_indeterminate else Block.DONE
 
-    def _course(self) -> Course | None:
-        """The last course of physical therapy: one procedure with a period, or several close together."""
+    def _courses(self) -> list[Course]:
+        """The courses of physical therapy, oldest first: one procedure with a period, or several close together."""
         visits = sorted(
             (
                 (started, min(i.days.last, self.today), i.procedure.reference)
@@ -248,18 +257,20 @@ class Chart:
                 if i.kind is OrderKind.PT and (started := _start(i))
             ),
         )
-        course: Course | None = None
+        courses: list[Course] = []
         for first, last, reference in visits:
-            if course and days_between(course.last, first) <= self.criteria.pt_gap:
-                course = Course(course.first, max(course.last, last), (*course.references, reference))
+            if courses and days_between(courses[-1].last, first) <= self.criteria.pt_gap:
+                course = courses.pop()
+                courses.append(Course(course.first, max(course.last, last), (*course.references, reference)))
             else:
-                course = Course(first, last, (reference,))
-        return course
+                courses.append(Course(first, last, (reference,)))
+        return courses
 
-    def _rehabilitation(self, course: Course | None) -> Done:
+    def _rehabilitation(self, courses: Iterable[Course]) -> Course | None:
+        """F-5: the last course that was long enough and not too long ago."""
         earliest = days_before(self.today, self.criteria.pt_max_age)
-        is_done = course is not None and course.days >= self.criteria.pt_min and course.last >= earliest
-        return Done.DONE if is_done else Done.OPEN
+        met = [course for course in courses if course.days >= self.criteria.pt_min and course.last >= earliest]
+        return met[-1] if met else None
 
     def _tried_drugs(self) -> tuple[Medication, ...]:
         return tuple(
@@ -304,29 +315,32 @@ class Chart:
             and self._is_sedative(medicine)
             for medicine in self.record.medications
         )
-        return Sedative.TAKEN if is_taken else Sedative.NOT_FOUND
+        if is_taken:
+            return Sedative.TAKEN
+        return Sedative.NOT_FOUND if self.record.is_complete("medications") else Sedative.UNKNOWN
 
     def _is_sedative(self, medicine: Medication) -> bool:
         is_opioid = is_drug("opioid", medicine, self.knowledge)
         return is_opioid or self.knowledge.words.mean("benzodiazepine", medicine.code.words)
 
-    def _sacroiliac_target(self, blocks: tuple[BlockDone, ...]) -> Retarget:
+    def _sacroiliac_target(self, place: Place, blocks: tuple[BlockDone, ...]) -> Retarget:
         """The latest diagnostic sacroiliac block was positive and no therapeutic one followed."""
         latest = next((b for b in reversed(blocks) if b.kind is OrderKind.SIJ), None)
         if latest is None or not _at_least(latest.relief, self.criteria.sacroiliac_block_relief):
             return Retarget.NONE
-        return self._unless_treated(OrderKind.SIJ, latest.day)
+        return self._unless_treated(OrderKind.SIJ, place, latest.day)
 
-    def _facet_target(self, blocks: tuple[BlockDone, ...], *, is_unsuitable: bool) -> Retarget:
+    def _facet_target(self, place: Place, blocks: tuple[BlockDone, ...], *, is_unsuitable: bool) -> Retarget:
         """Positive facet blocks where ablation is documented unsuitable, and no therapeutic injection followed."""
         positive = self._positive_facet_blocks(blocks)
         if not is_unsuitable or len(positive) < self.criteria.blocks_needed:
             return Retarget.NONE
-        return self._unless_treated(OrderKind.MBB, positive[-1].day)
+        return self._unless_treated(OrderKind.MBB, place, positive[-1].day)
 
-    def _unless_treated(self, kind: OrderKind, day: date) -> Retarget:
+    def _unless_treated(self, kind: OrderKind, place: Place, day: date) -> Retarget:
         was_treated = any(
-            i.kind is kind and i.is_therapeutic and i.days.last >= day for i in self.history.interventions
+            i.kind is kind and i.is_therapeutic and i.days.last >= day and i.target.place.reaches(place)
+            for i in self.history.interventions
         )
         return Retarget.NONE if was_treated else Retarget.OUTSTANDING
 
@@ -339,7 +353,7 @@ class Chart:
 
     def _ablation(self, place: Place, blocks: tuple[BlockDone, ...], *, is_unsuitable: bool) -> Eligible:
         """F-8: enough positive blocks since the last ablation, or a repeat after one that lasted."""
-        if is_unsuitable or self.is_radicular(place):
+        if is_unsuitable or self.is_radicular(place) or not self._knows_all_diagnoses:
             return Eligible.NO
         earlier = self._ablations(place)
         since = earlier[-1][0].days.last if earlier else date.min
@@ -373,6 +387,8 @@ class Chart:
         is_lumbar = place.region is Region.LUMBAR
         if not is_lumbar or not self._active({"claudicant"}, place) or not self._has_thick_ligament(place):
             return Eligible.NO
+        if not self._knows_all_diagnoses:
+            return Eligible.NO
         was_operated = self._active({"post-laminectomy", "fused"}, place) or self._was_done(
             {OrderKind.DECOMPRESSION, OrderKind.FUSION, OrderKind.MILD}, place
         )
@@ -395,7 +411,7 @@ class Chart:
 
     def _stimulation(self, place: Place) -> Stimulation:
         indications = self._stimulated(place)
-        if not indications or self._was_done({OrderKind.SCS_TRIAL, OrderKind.SCS_IMPLANT}, Place()):
+        if not indications or self._was_stimulated():
             return Stimulation.NONE
         is_focal = any("crps-lower-limb" in d.concepts for d in indications) or self._has_focal_pain(place)
         return Stimulation.DRG if is_focal else Stimulation.SCS
@@ -411,11 +427,20 @@ class Chart:
         """F-11: radicular pain for a year, without surgery; named beside surgery only."""
         latest = days_before(self.today, self.criteria.stimulation_secondary)
         has_lasted = any(_has_lasted(d.condition, latest) for d in self._active({"radicular"}, place))
-        was_operated = self._active({"post-laminectomy"}, place) or self._was_done(
+        was_operated = self._active({"post-laminectomy", "fused"}, place) or self._was_done(
             {OrderKind.DECOMPRESSION, OrderKind.FUSION}, place
         )
-        was_tried = self._was_done({OrderKind.SCS_TRIAL, OrderKind.SCS_IMPLANT}, Place())
-        return Eligible.YES if has_lasted and not was_operated and not was_tried else Eligible.NO
+        is_open = self._knows_all_diagnoses and not was_operated and not self._was_stimulated()
+        return Eligible.YES if has_lasted and is_open else Eligible.NO
+
+    def _was_stimulated(self) -> bool:
+        """Whether a stimulator was tried or implanted; one that is in place, or was revised, has been."""
+        was_revised = any(
+            procedure.status == "completed" and "scs-revision" in self.knowledge.codes.concepts(procedure.code.codings)
+            for procedure in self.record.procedures
+        )
+        is_in_place = bool(self._active({"scs-in-place"}, Place()))
+        return was_revised or is_in_place or self._was_done({OrderKind.SCS_TRIAL, OrderKind.SCS_IMPLANT}, Place())
 
     def _lesions(self, place: Place) -> list[Diagnosis]:
         """F-12: what surgery could address; degeneration only beside nerve pain."""
@@ -447,6 +472,10 @@ def _start(visit: Intervention) -> date | None:
     started = visit.procedure.started
     day = started.day if started else None
     return day if day and visit.day else None
+
+
+def _may_be_since(condition: Condition, day: date) -> bool:
+    return condition.since is None or condition.since.last > day
 
 
 def _at_least(relief: Decimal | None, percent: int) -> bool:

@@ -305,3 +305,18 @@ def test_resources_without_id_or_with_garbage_never_raise():
     )
     assert only(record, "procedures").reference == "Procedure without id"
     assert "Patient without id: birthDate" in record.unreadable
+
+
+def test_what_is_not_to_be_done_or_only_proposed_is_neither_taken_nor_ordered():
+    for member in ({"doNotPerform": True}, {"intent": "proposal"}, {"intent": "plan"}):
+        record = read(medication("gabapentin", **member))
+        assert record.medications == ()
+        assert all(order.is_prohibition for order in record.orders)
+
+
+def test_a_reason_may_be_contained_or_only_named():
+    contained = [{"resourceType": "Condition", "id": "r", "code": {"text": "sciatica"}}]
+    inside = esi("2026-03-16", contained=contained, reasonReference=[{"reference": "#r"}])
+    named = esi("2026-03-16", reasonReference=[{"reference": "Condition/gone", "display": "sciatica"}])
+    for resource in (inside, named):
+        assert [reason.words for reason in only(read(resource), "procedures").reasons] == ["sciatica"]

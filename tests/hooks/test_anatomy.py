@@ -4,7 +4,7 @@ import pytest
 
 from cds_service.fhir.codes import Coding
 from cds_service.fhir.record import Concept
-from hooks.failed_esi.anatomy import Coverage, Place, Region, Side, read_levels
+from hooks.failed_esi.anatomy import Coverage, Place, Region, Side, Site, read_levels
 
 CT, LS = Coverage.CERVICAL_THORACIC, Coverage.LUMBAR_SACRAL
 C, T, L, S = Region.CERVICAL, Region.THORACIC, Region.LUMBAR, Region.SACRAL
@@ -18,16 +18,35 @@ def anatomy(knowledge):
 @pytest.mark.parametrize(
     ("code", "region"),
     [
-        ("M54.12", C), ("M54.14", T), ("M54.15", T), ("M54.16", L), ("M54.17", L), ("M54.18", S), ("M54.10", None),
-        ("M5416", L), ("M48.02", C), ("M48.04", T), ("M48.061", L), ("M48.062", L), ("M51.26", L), ("M51.370", L),
-        ("M51.36", L), ("M51.14", T), ("M50.121", C), ("M47.816", L), ("M47.812", C), ("M47.817", L), ("M47.818", S),
-        ("M53.2X6", L), ("M43.16", L), ("M43.10", None), ("M46.46", L), ("M46.1", S), ("M53.3", S), ("M54.50", L),
-        ("M54.2", C), ("M54.6", T), ("M54.31", L), ("M54.42", L), ("M99.23", L), ("M99.21", C), ("M96.1", None),
-        ("G83.4", None), ("M51.9", None),
+        ("M54.12", {C}), ("M54.14", {T}), ("M54.16", {L}), ("M54.17", {L}), ("M54.18", {S}), ("M5416", {L}),
+        ("M48.02", {C}), ("M48.04", {T}), ("M48.061", {L}), ("M48.062", {L}), ("M51.26", {L}), ("M51.370", {L}),
+        ("M51.36", {L}), ("M51.14", {T}), ("M50.121", {C}), ("M47.816", {L}), ("M47.812", {C}), ("M47.817", {L}),
+        ("M47.818", {S}), ("M53.2X6", {L}), ("M43.16", {L}), ("M46.46", {L}), ("M46.1", {S}), ("M53.3", {S}),
+        ("M54.50", {L}), ("M54.2", {C}), ("M54.6", {T}), ("M54.31", {L}), ("M54.42", {L}), ("M99.23", {L}),
+        ("M99.21", {C}),
+        ("M54.10", set()), ("M43.10", set()), ("M96.1", set()), ("G83.4", set()), ("M51.9", set()),
     ],
 )  # fmt: skip
-def test_an_icd_code_carries_its_region(anatomy, code, region):
-    assert anatomy.region_of_code(code) == region
+def test_an_icd_code_carries_its_region_or_both_of_a_junction(anatomy, code, region):
+    assert anatomy.regions_of_code(code) == region
+
+
+@pytest.mark.parametrize(
+    ("site", "expected"),
+    [
+        (Concept(words="left leg"), Site.LIMB),
+        (Concept(words="Lower back"), Site.SPINE),
+        (Concept(words="L5-S1"), Site.SPINE),
+        (Concept(words="Sacroiliac joint"), Site.SPINE),
+        (Concept((Coding("snomed", "7771000"),), "Left"), Site.UNSPECIFIED),
+        (Concept(words="left"), Site.UNSPECIFIED),
+        (Concept(), Site.UNSPECIFIED),
+        (Concept(words="right shoulder"), None),
+        (Concept((Coding("snomed", "72696002"),)), None),
+    ],
+)
+def test_a_site_is_a_limb_the_spine_unspecified_or_elsewhere(knowledge, site, expected):
+    assert knowledge.anatomy.site(site, knowledge.codes) is expected
 
 
 @pytest.mark.parametrize(("code", "side"), [("M54.31", Side.RIGHT), ("M54.42", Side.LEFT), ("M54.16", None)])
@@ -77,6 +96,8 @@ LUMBAR_SITE = Concept((Coding("snomed", "122496007"),))
         ({"code": "72148"}, LS, {L}),
         ({"words": "cervical"}, CT, {C}),
         ({"words": "L4-5"}, LS, {L}),
+        ({"words": "caudal"}, LS, set()),
+        ({"words": "caudal, S1"}, LS, {S}),
         ({"words": "cervical and lumbar"}, None, {C, L}),
         ({}, None, set()),
     ],
@@ -94,7 +115,9 @@ def test_a_region_is_read_from_site_level_reason_words_and_code_in_this_order(kn
         (Place(LS, frozenset({L})), Place(LS, frozenset({S})), False, True),
         (Place(CT, frozenset({C})), Place(CT, frozenset({T})), False, False),
         (Place(CT, frozenset({C})), Place(LS, frozenset({L})), False, False),
-        (Place(), Place(LS, frozenset({L})), False, True),
+        (Place(), Place(LS, frozenset({L})), True, True),
+        (Place(None, frozenset({T, L})), Place(LS, frozenset({L})), True, True),
+        (Place(None, frozenset({T, L})), Place(CT, frozenset({C})), False, False),
     ],
 )
 def test_regions_match_when_coverage_is_equal_and_anatomy_does_not_differ(one, other, matches, reaches):
@@ -126,12 +149,13 @@ def test_a_side_is_read_from_site_words_and_reason_in_this_order(knowledge, word
 @pytest.mark.parametrize(
     ("code", "words", "approach"),
     [
-        ("64483", "", "transforaminal"),
-        ("62323", "", "interlaminar"),
-        ("62323", "caudal", "caudal"),
-        ("64483", "caudal", "transforaminal"),
-        ("", "TFESI", "transforaminal"),
-        ("", "epidural", None),
+        ("64483", "", ("transforaminal", False)),
+        ("62323", "", ("interlaminar", True)),
+        ("62323", "interlaminar", ("interlaminar", False)),
+        ("62323", "caudal", ("caudal", False)),
+        ("64483", "caudal", ("transforaminal", False)),
+        ("", "TFESI", ("transforaminal", False)),
+        ("", "epidural", (None, False)),
     ],
 )
 def test_an_approach_is_read_from_the_code_and_the_words(knowledge, code, words, approach):

@@ -3,13 +3,14 @@
 from datetime import date
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hooks.failed_esi.facts import Relief
 from hooks.failed_esi.scores import Score, Site, relief_between
 from hooks.failed_esi.sessions import History
-from tests.chart import esi, hook_request, score
+from tests.chart import esi, hook_request, percent_relief, score
 
 TENTHS = st.integers(1, 1000).map(lambda n: Decimal(n) / 10)
 
@@ -73,7 +74,7 @@ def test_pain_and_function_two_grades_apart_are_flagged(decide):
         decide, score(8, "2026-01-30", "a"), score(8, "2026-03-30", "b"), oswestry(60, "2026-01-30", "c"),
         oswestry(20, "2026-03-30", "d"),
     )  # fmt: skip
-    assert decision["sessions"][0]["flags"] == ["discordant"]
+    assert decision["sessions"][0]["flags"] == ["pain-function-discordant"]
     assert decision["outcome"] == "success"
 
 
@@ -156,3 +157,29 @@ def test_contradicting_coded_outcomes_of_one_session_state_nothing(decide):
 
 def test_an_empty_history_is_a_history():
     assert History((), (), (), ()).sessions == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "outcome"),
+    [
+        ({"valueString": "8/10"}, "success"),
+        ({"valueString": "80 %"}, "success"),
+        ({"valueRatio": {"numerator": {"value": 4}, "denominator": {"value": 5}}}, "success"),
+        ({"valueQuantity": {"value": 80}}, "success"),
+        ({"valueQuantity": {"value": 8, "unit": "%"}}, "failed"),
+        ({"valueQuantity": {"value": 0}}, "failed"),
+        ({"valueQuantity": {"value": 0.8}}, "unknown"),
+        ({"valueQuantity": {"value": 1}}, "unknown"),
+        ({"valueQuantity": {"value": 8, "unit": "points"}}, "unknown"),
+        ({"valueQuantity": {"value": 180, "unit": "%"}}, "unknown"),
+    ],
+)
+def test_reported_relief_is_a_percentage_or_says_nothing(decide, value, outcome):
+    report = percent_relief(0, "2026-04-20", **value)
+    assert decide(hook_request(esi("2026-03-16"), report))["outcome"] == outcome
+
+
+def test_interference_near_zero_proves_nothing(decide):
+    before, after = (score(0.5, on, on, site="", code="77565-0") for on in ("2026-03-10", "2026-04-20"))
+    decision = decide(hook_request(esi("2026-03-16"), before, after))
+    assert (decision["outcome"], decision["subtype"]) == ("unknown", "floor")

@@ -156,3 +156,20 @@ def test_a_session_in_the_future_is_ignored_and_one_without_a_date_is_named(hist
 def test_a_session_without_guidance_is_flagged(history):
     (session,) = history(procedure("62322", "2026-03-16", text="lumbar epidural steroid injection")).sessions
     assert session.flags == {"no-guidance"}
+
+
+@pytest.mark.parametrize("status", ["not-done", "entered-in-error", "on-hold", ""])
+def test_a_steroid_that_was_not_given_is_no_discriminator(history, status):
+    given = {**medication("triamcinolone"), "resourceType": "MedicationAdministration", "status": status}
+    assert not history(procedure("62323", "2026-03-16"), {**given, "effectiveDateTime": "2026-03-16"}).sessions
+
+
+def test_a_steroid_given_over_a_period_of_the_day_is_a_discriminator(history):
+    given = {**medication("triamcinolone"), "resourceType": "MedicationAdministration", "status": "completed"}
+    period = {"start": "2026-03-16T10:00:00Z", "end": "2026-03-16T10:05:00Z"}
+    assert history(procedure("62323", "2026-03-16"), {**given, "effectivePeriod": period}).sessions
+
+
+def test_a_caudal_injection_is_lumbosacral_at_an_unknown_level(history):
+    (session,) = history(named("Caudal epidural steroid injection")).sessions
+    assert (session.target.place.coverage, session.target.place.regions) == ("LS", frozenset())
