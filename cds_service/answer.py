@@ -40,16 +40,17 @@ class Answer:
         return [
             card_json(
                 advised.card,
-                addressee,
+                addressee.for_card(number, advised.decision.orders),
                 {DECISION_EXTENSION: _without_empty(self._decision(advised.decision, advised.card.id))},
             )
-            for advised in self.advice.cards
+            for number, advised in enumerate(self.advice.cards)
         ]
 
     def explanation(self, today: date) -> dict[str, Any]:
         """All of it, also when no card is shown: the body of `explain --json`."""
         decisions = [self._decision(decision, None) for decision in self.advice.decisions]
-        return {"today": today.isoformat(), "cards": self.cards(), "decision": decisions[0], "all": decisions}
+        first = {**decisions[0], "cards": [advised.card.id for advised in self.advice.cards]}
+        return {"today": today.isoformat(), "cards": self.cards(), "decision": first, "all": decisions}
 
     def _decision(self, decision: Decision, card: str | None) -> dict[str, Any]:
         """The members of the decision extension in the order of the contract."""
@@ -88,7 +89,7 @@ def answer(service: Service, body: object, today: date) -> Answer:
 
     Raises CdsError: 400 malformed, 412 required data missing or cut short, 422 about somebody else.
     """
-    request = HookRequest.parse(body, service.hooks)
+    request = HookRequest.parse(body, service.hooks, service.prefetch)
     if not any(service.concerns(order) for order in request.selected):
         return Answer(request, service.advise(request, PatientRecord(), today), service)
     evidence = gather(service, request)
@@ -99,7 +100,7 @@ def answer(service: Service, body: object, today: date) -> Answer:
         request,
         advice,
         service,
-        not_read=tuple(key for key in service.prefetch if key in record.not_read | record.truncated),
+        not_read=tuple(key for key in service.prefetch if not record.is_complete(key)),
         unreadable=record.unreadable,
         nonconforming=_nonconforming(evidence, advice),
     )
@@ -115,12 +116,13 @@ def _require_whole_history(service: Service, record: PatientRecord, advice: Advi
 def _nonconforming(evidence: Evidence, advice: Advice) -> tuple[str, ...]:
     """The resources that a finding rests on and that depart from FHIR R4: still used, but named."""
     finding = {reference for advised in advice.cards for reference in advised.decision.finding}
-    return tuple(
+    found = {
         f"{reference_of(resource)}: {', '.join(elements)}"
-        for kind in sorted({reference.partition("/")[0] for reference in finding})
+        for kind in {reference.partition("/")[0] for reference in finding}
         for resource in evidence.by_type.get(kind, ())
         if reference_of(resource) in finding and (elements := nonconformities(resource))
-    )
+    }
+    return tuple(sorted(found))
 
 
 def _without_empty(members: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import orjson
 import structlog
 from flask import Flask, Response, request
 from flask_cors import CORS
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 import hooks
 from cds_service.answer import Answer, answer
@@ -21,6 +21,7 @@ from cds_service.fhir.models import warm_up
 from cds_service.log import configure, safe_id
 from cds_service.protocol.discovery import discovery_json
 from cds_service.protocol.errors import (
+    BadRequest,
     BodyTooLarge,
     CdsError,
     NotJson,
@@ -48,7 +49,8 @@ def create_app(
     warm_up()
 
     app = Flask("cds_service", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body + 1  # a body without a length is cut there, not refused
+    app.url_map.merge_slashes = False  # a wrong address is 404, not a redirect in HTML
     CORS(
         app,
         origins=list(settings.cors_origins),
@@ -70,7 +72,7 @@ def create_app(
             raise UnknownService(
                 "There is no service of this id.", where="URL", advice="GET /cds-services lists the services."
             )
-        answered = answer(service, read_json(_read_body(), settings.max_depth), day())
+        answered = answer(service, read_json(_read_body(settings.max_body), settings.max_depth), day())
         response = _json(answered.response())
         _log_call(answered, time.perf_counter() - started)
         return response
@@ -101,7 +103,7 @@ def local_day(timezone: str | None) -> date:
     return datetime.now(ZoneInfo(timezone)).date() if timezone else datetime.now().astimezone().date()
 
 
-def _read_body() -> bytes:
+def _read_body(limit: int) -> bytes:
     """The raw body, when it is plain JSON within the limit."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise NotJson(
@@ -115,7 +117,13 @@ def _read_body() -> bytes:
             where="Content-Type",
             advice="Send Content-Type: application/json.",
         )
-    return request.get_data(cache=False)
+    try:
+        body = request.get_data(cache=False)
+    except (OSError, ClientDisconnected):  # a broken chunk, a lost connection
+        raise BadRequest("The body broke off.", where="body", advice="Send it again.") from None
+    if len(body) > limit:
+        raise RequestEntityTooLarge
+    return body
 
 
 def _json(body: object, status: int = 200) -> Response:
@@ -145,7 +153,8 @@ def _error_response(error: Exception) -> Response:
 def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
     issue_type = {404: "not-found", 405: "not-supported"}.get(status, "processing")
-    response = _json(operation_outcome(issue_type, error.name + "."), status)
+    advice = "GET /cds-services lists the services." if status == 404 else ""
+    response = _json(operation_outcome(issue_type, error.name + ".", advice=advice), status)
     for name, value in error.get_headers():
         if name == "Allow":
             response.headers[name] = value

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import DirectoryPath, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-]+(:\d+)?|https?://\[[0-9a-fA-F:]+\](:\d+)?|null")
+_ADDRESS = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 
 
 class SettingsError(Exception):
@@ -25,7 +29,7 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, le=64, description="Worker processes of `serve`")
     threads: int = Field(8, ge=1, le=256, description="Threads of each worker")
     max_body: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body, in bytes")
-    max_depth: int = Field(64, ge=8, le=512, description="Deepest nesting of a request body")
+    max_depth: int = Field(64, ge=8, le=250, description="Deepest nesting of a request body")
     timezone: str | None = Field(
         None, description="Time zone that decides what day it is, such as America/Chicago; else the machine's"
     )
@@ -51,9 +55,29 @@ class Settings(BaseSettings):
     def _known_zone(cls, value: str | None) -> str | None:
         try:
             ZoneInfo(value or "UTC")
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ValueError("not a time zone name such as Europe/Berlin") from error
         return value or None
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [origin for origin in value if origin != "*" and not _ORIGIN.fullmatch(origin)]
+        if wrong:
+            raise ValueError("not an origin such as https://ehr.example.org, without path or trailing slash")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value and not _ADDRESS.fullmatch(value):
+            raise ValueError("not an address such as https://cds.example.org")
+        return value.rstrip("/") if value else None
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
 
     @field_validator("value_sets", "public_url", mode="before")
     @classmethod

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cds_service.protocol.errors import EvidenceNotAvailable
@@ -42,6 +43,8 @@ class Evidence:
 NOT_AVAILABLE = Answer(is_available=False)
 # Only these are ever looked up by the fullUrl of their entry: the patient by a urn, a drug by its order.
 _REFERRED_TO = frozenset({"Patient", "Medication"})
+_DEEPEST_BUNDLE = 3  # a batch-response holds searchsets; nothing known nests deeper
+_NO_FAILURE = frozenset({"warning", "information", "success"})
 
 
 def gather(service: Service, request: HookRequest) -> Evidence:
@@ -49,14 +52,18 @@ def gather(service: Service, request: HookRequest) -> Evidence:
 
     Raises EvidenceNotAvailable (412) naming the first required key that is not there to be read.
     """
-    answers = {key: request.prefetch.get(key, NOT_AVAILABLE) for key in service.prefetch}
+    answers = {
+        key: _of_the_type_asked_for(request.prefetch.get(key, NOT_AVAILABLE), template)
+        for key, template in service.prefetch.items()
+    }
     for key in service.prefetch:
         if key in service.required and not answers[key].is_available:
             raise EvidenceNotAvailable(key, service.prefetch[key], was_sent=key in request.prefetch)
+    available = [answer for answer in answers.values() if answer.is_available]
     return Evidence(
-        by_type=_merged(answer.by_type for answer in answers.values()),
-        by_url={url: r for answer in answers.values() for url, r in answer.by_url.items()},
-        unreadable=tuple(note for answer in answers.values() for note in answer.unreadable),
+        by_type=_merged(answer.by_type for answer in available),
+        by_url={url: r for answer in available for url, r in answer.by_url.items()},
+        unreadable=tuple(note for answer in available for note in answer.unreadable),
         not_read=frozenset(key for key, answer in answers.items() if not answer.is_available),
         truncated=frozenset(key for key, answer in answers.items() if answer.is_truncated),
         partial=frozenset(key for key, answer in answers.items() if answer.is_partial),
@@ -67,13 +74,14 @@ def read_answer(key: str, value: object) -> Answer:
     """Read the value of a prefetch key that was sent (CDS Hooks 2.0, "Prefetch Template").
 
     null and an empty Bundle mean that nothing is there; an OperationOutcome means that the client's query
-    failed; a single resource is accepted where a Bundle is expected, and the other way round.
+    failed; a single resource is accepted where a Bundle is expected, and the other way round. Whatever else was
+    sent is no answer, and no answer is never taken for an empty one.
     """
     if value is None:
         return Answer()
     if not isinstance(value, dict):
         return NOT_AVAILABLE
-    if value.get("resourceType") == "Bundle" or isinstance(value.get("entry"), list):
+    if value.get("resourceType") == "Bundle" or "entry" in value:
         return _read_bundle(key, value)
     if isinstance(value.get("resourceType"), str) and value["resourceType"] != "OperationOutcome":
         return Answer({value["resourceType"]: [value]})
@@ -86,7 +94,7 @@ def read_bundle(bundle: Resource) -> tuple[dict[str, list[Resource]], dict[str, 
     by_url: dict[str, Resource] = {}
     empty = 0
     entries = bundle.get("entry")
-    for entry in entries if isinstance(entries, list) else ():
+    for entry in entries if isinstance(entries, list) else _objects(entries):
         resource = entry.get("resource") if isinstance(entry, dict) else None
         if not isinstance(resource, dict) or not isinstance(kind := resource.get("resourceType"), str):
             empty += 1
@@ -100,31 +108,65 @@ def read_bundle(bundle: Resource) -> tuple[dict[str, list[Resource]], dict[str, 
     return by_type, by_url, empty
 
 
-def _read_bundle(key: str, bundle: Resource) -> Answer:
+def _read_bundle(key: str, bundle: Resource, depth: int = 1) -> Answer:
+    entries = bundle.get("entry")
     by_type, by_url, empty = read_bundle(bundle)
     outcomes = by_type.pop("OperationOutcome", [])
-    if any(_has_failed(outcome) for outcome in outcomes):
-        return NOT_AVAILABLE
+    nested = [_read_bundle(key, inner, depth + 1) for inner in by_type.pop("Bundle", []) if depth < _DEEPEST_BUNDLE]
+    missing = _number_missing(bundle, sum(map(len, by_type.values())) + len(nested))
+    has_answer = bool(by_type or nested) or (not missing and (bool(outcomes) or not entries))
+    has_failed = any(_has_failed(outcome) for outcome in outcomes) or any(map(_was_refused, _objects(entries)))
     return Answer(
-        by_type,
-        by_url,
-        unreadable=(f"{key}: {empty} entries without a resource",) if empty else (),
-        is_truncated=_has_next_page(bundle),
+        _merged((by_type, *(answer.by_type for answer in nested))),
+        by_url | {url: r for answer in nested for url, r in answer.by_url.items()},
+        unreadable=(
+            *((f"{key}: {empty} entries without a resource",) if empty else ()),
+            *(note for answer in nested for note in answer.unreadable),
+        ),
+        is_available=has_answer and not has_failed and all(answer.is_available for answer in nested),
+        is_truncated=_has_next_page(bundle) or any(answer.is_truncated for answer in nested),
         # Alone, a warning is how Epic says "no results"; beside matches it says that something was withheld.
-        is_partial=bool(outcomes and by_type),
+        is_partial=bool(by_type and (outcomes or missing)) or any(answer.is_partial for answer in nested),
     )
+
+
+def _of_the_type_asked_for(answer: Answer, template: str) -> Answer:
+    """Resources of other types only are no answer to a query; one for medicines is answered by any of them."""
+    asked_for = re.split(r"\W", template, maxsplit=1)[0]
+    is_medicine = asked_for.startswith("Medication")
+    is_answered = not answer.by_type or any(
+        kind == asked_for or (is_medicine and kind.startswith("Medication")) for kind in answer.by_type
+    )
+    return answer if is_answered else replace(answer, is_available=False)
+
+
+def _number_missing(bundle: Resource, found: int) -> int:
+    """How many matches the Bundle counts and does not hold."""
+    total = bundle.get("total")
+    return max(0, total - found) if isinstance(total, int) else int(total is not None)
+
+
+def _was_refused(entry: Resource) -> bool:
+    """Whether an entry of a batch-response carries the status of an error."""
+    response = entry.get("response")
+    status = response.get("status") if isinstance(response, dict) else None
+    return isinstance(status, str) and status[:1] in {"4", "5"}
 
 
 def _has_failed(outcome: Resource) -> bool:
-    issues = outcome.get("issue")
-    return isinstance(issues, list) and any(
-        isinstance(issue, dict) and str(issue.get("severity")).strip().lower() in {"error", "fatal"} for issue in issues
-    )
+    """Whether the search failed; an outcome that does not say how severe it is counts as a failure."""
+    issues = _objects(outcome.get("issue"))
+    severities = {str(issue.get("severity")).strip().lower() for issue in issues}
+    return not severities or not severities <= _NO_FAILURE
 
 
 def _has_next_page(bundle: Resource) -> bool:
-    links = bundle.get("link")
-    return isinstance(links, list) and any(isinstance(link, dict) and link.get("relation") == "next" for link in links)
+    return any(link.get("relation") == "next" for link in _objects(bundle.get("link")))
+
+
+def _objects(value: object) -> Iterator[Resource]:
+    """The objects of a list; a single object counts as a list of one."""
+    yield from (item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict))
 
 
 def _merged(groups: Iterable[Mapping[str, Sequence[Resource]]]) -> dict[str, Sequence[Resource]]:

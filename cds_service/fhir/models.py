@@ -54,7 +54,7 @@ def nonconformities(resource: Mapping[str, Any]) -> tuple[str, ...]:
         model.model_validate(resource)
     except ValidationError as error:
         details = error.errors(include_input=False, include_url=False, include_context=False)
-        return tuple(sorted({_path(detail["loc"]) for detail in details}))
+        return tuple(sorted({_path(detail["loc"], detail["type"]) for detail in details}))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return ("resource",)
     return ()
@@ -103,5 +103,9 @@ def warm_up() -> None:
         nonconformities({"resourceType": name})
 
 
-def _path(location: Sequence[Any]) -> str:
-    return ".".join(str(part) for part in location if not isinstance(part, int)) or "resource"
+def _path(location: Sequence[Any], problem: str) -> str:
+    """The element at fault; a member that FHIR does not know is a caller's text and not repeated."""
+    parts = [str(part) for part in location if not isinstance(part, int)]
+    if problem == "extra_forbidden":
+        parts[-1:] = ["unknown member"]
+    return ".".join(parts) or "resource"

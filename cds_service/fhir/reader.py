@@ -1,4 +1,4 @@
-"""Read FHIR resources one at a time from plain JSON into facts; never raises, names what it cannot read.
+"""Read FHIR resources one at a time from plain JSON into facts; what cannot be read is named, and never an error.
 
 Only resources that the service calls relevant are read: a chart holds hundreds that no rule asks for.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
@@ -34,8 +35,14 @@ IsRelevant = Callable[[str, str], bool]  # by the type of a resource and the wor
 _ACTIVE = frozenset({"", "active", "recurrence", "relapse"})
 _NOT_THE_PATIENTS = frozenset({"refuted", "entered-in-error"})
 _REPORTED = frozenset({"final", "amended", "corrected"})
-_NOT_YET_ORDERED = frozenset({"proposal", "plan", "option"})  # intents of a request that nobody has authorised
-_NUMBER = re.compile(r"(-?\d+(?:\.\d+)?)\s*(?:(?:/|out of)\s*(\d+(?:\.\d+)?))?\s*%?")
+_ONLY_PROPOSED = frozenset({"proposal", "option"})  # intents of a request that nobody has decided on
+_NUMBER = re.compile(r"(-?\d+(?:\.\d+)?) ?(?:(?:/|out of) ?(\d+(?:\.\d+)?))? ?%?")
+_LONGEST_NUMBER = 24  # characters; no score, however written, is longer
+_LARGEST_EXPONENT = 12  # what lies beyond is no measurement, and would overflow the arithmetic
+# A longer text cannot be a name; it is cut so that no caller decides how long we search in it.
+_LONGEST_NAME = 1_000
+_LONGEST_NOTE = 10_000
+_ID = re.compile(r"[A-Za-z0-9\-._]{1,255}")  # FHIR allows 64 characters, real servers send more
 
 
 class Medications:
@@ -119,7 +126,7 @@ def read_words(value: object) -> str:
     text = value.get("text")
     words = [text] if isinstance(text, str) else []
     words += [display for item in _objects(value.get("coding")) if isinstance(display := item.get("display"), str)]
-    return "; ".join(words)
+    return "; ".join(words)[:_LONGEST_NAME]
 
 
 def read_codings(value: object) -> tuple[Coding, ...]:
@@ -137,7 +144,7 @@ def read_codings(value: object) -> tuple[Coding, ...]:
 def reference_of(resource: Resource) -> str:
     """The relative reference of a resource; one without an id is named as such."""
     kind, identity = resource.get("resourceType"), resource.get("id")
-    return f"{kind}/{identity}" if identity and isinstance(identity, str) else f"{kind} without id"
+    return f"{kind}/{identity}" if isinstance(identity, str) and _ID.fullmatch(identity) else f"{kind} without id"
 
 
 def local_reference(reference: str) -> str:
@@ -158,7 +165,7 @@ class _Reading:
         self.known_medications = Medications(evidence.by_type.get("Medication", ()), evidence.by_url)
 
     def patient(self) -> Patient:
-        for resource in self.by_type.get("Patient", ()):
+        for resource in _latest(self.by_type.get("Patient", ())):
             moment = self._moment(resource, "birthDate")
             return Patient(born=moment.days if moment else None)
         return Patient()
@@ -211,7 +218,7 @@ class _Reading:
     def medicines(self) -> Iterator[Medication]:
         for kind in ("MedicationRequest", "MedicationStatement", "MedicationAdministration"):
             for resource, code in self._relevant(kind):
-                if resource.get("doNotPerform") is True or _word(resource.get("intent")) in _NOT_YET_ORDERED:
+                if resource.get("doNotPerform") is True or _word(resource.get("intent")) in _ONLY_PROPOSED:
                     continue
                 first, last = self._course(resource)
                 yield Medication(
@@ -227,7 +234,7 @@ class _Reading:
     def orders(self) -> Iterator[Order]:
         for kind in ("ServiceRequest", "MedicationRequest"):
             for resource, _ in self._relevant(kind):
-                if _word(resource.get("intent")) not in _NOT_YET_ORDERED:
+                if _word(resource.get("intent")) not in _ONLY_PROPOSED:
                     yield read_order(resource, self.known_medications)
 
     def allergies(self) -> Iterator[Allergy]:
@@ -262,11 +269,7 @@ class _Reading:
         return self.known_medications.concept(resource) if is_drug else read_concept(resource.get("code"))
 
     def _is_about_a_patient(self, resource: Resource) -> bool:
-        """Whether the subject is a person; the binding has already made sure that it is no other person."""
-        subject = resource.get("subject")
-        reference = _text(subject.get("reference")) if isinstance(subject, dict) else ""
-        kind = local_reference(reference).partition("/")[0]
-        if kind in {"", "Patient"} or reference.startswith(("urn:", "#")):
+        if is_about_a_patient(resource):
             return True
         self._note(resource, "subject")
         return False
@@ -370,13 +373,13 @@ def _sorted(facts: Iterable[_T]) -> tuple[_T, ...]:
 
 def read_number(value: object) -> Decimal | None:
     """An exact decimal from a JSON number or from text that is a number; never a boolean, never infinite."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or len(str(value)) > _LONGEST_NUMBER:
         return None
     try:
         number = Decimal(str(value).strip())
     except InvalidOperation:
         return None
-    return number if number.is_finite() else None
+    return number if number.is_finite() and abs(number.adjusted()) <= _LARGEST_EXPONENT else None
 
 
 def _read_value(part: Resource) -> tuple[Decimal | None, str, Decimal | None, bool]:
@@ -389,13 +392,18 @@ def _read_value(part: Resource) -> tuple[Decimal | None, str, Decimal | None, bo
         return read_number(part["valueInteger"]), "", None, True
     ratio = part.get("valueRatio")
     if isinstance(ratio, dict):
-        return _ratio_part(ratio, "numerator"), "", _ratio_part(ratio, "denominator"), True
+        return *_out_of(_ratio_part(ratio, "numerator"), "", _ratio_part(ratio, "denominator")), True
     words = _text(part.get("valueString")) or read_concept(part.get("valueCodeableConcept")).words
-    match = _NUMBER.fullmatch(words.strip())
+    text = " ".join(words.split()) if len(words) <= _LONGEST_NAME else ""
+    match = _NUMBER.fullmatch(text) if len(text) <= _LONGEST_NUMBER else None
     if match:
-        unit = "%" if words.strip().endswith("%") else ""
-        return Decimal(match[1]), unit, Decimal(match[2]) if match[2] else None, True
+        return *_out_of(read_number(match[1]), "%" if text.endswith("%") else "", read_number(match[2])), True
     return None, "", None, bool(words)
+
+
+def _out_of(number: Decimal | None, unit: str, limit: Decimal | None) -> tuple[Decimal | None, str, Decimal | None]:
+    """A number on its scale; none when the upper end of the scale is nothing."""
+    return (number, unit, limit) if limit is None or limit > 0 else (None, unit, None)
 
 
 def _ratio_part(ratio: Resource, name: str) -> Decimal | None:
@@ -403,15 +411,17 @@ def _ratio_part(ratio: Resource, name: str) -> Decimal | None:
     return read_number(part.get("value")) if isinstance(part, dict) else None
 
 
-def _latest(resources: Iterable[Resource]) -> Iterable[Resource]:
-    """Of several versions of one resource, the one updated last."""
-    by_id: dict[object, Resource] = {}
-    for position, resource in enumerate(resources):
+def _latest(resources: Iterable[Resource]) -> list[Resource]:
+    """Of several versions of one resource, the one updated last; those without an id in an order of their own."""
+    by_id: dict[str, Resource] = {}
+    nameless: dict[tuple[str, bytes], Resource] = {}
+    for resource in resources:
         identity = resource.get("id")
-        name = identity if isinstance(identity, str) else position
-        if name not in by_id or _version(resource) > _version(by_id[name]):
-            by_id[name] = resource
-    return by_id.values()
+        if not isinstance(identity, str):
+            nameless[_version(resource)] = resource
+        elif identity not in by_id or _version(resource) > _version(by_id[identity]):
+            by_id[identity] = resource
+    return [*by_id.values(), *(nameless[version] for version in sorted(nameless))]
 
 
 def _version(resource: Resource) -> tuple[str, bytes]:
@@ -437,7 +447,7 @@ def _reasons(resource: Resource) -> tuple[Concept, ...]:
 def _joined(*concepts: Concept) -> Concept:
     return Concept(
         tuple(coding for concept in concepts for coding in concept.codings),
-        "; ".join(concept.words for concept in concepts if concept.words),
+        "; ".join(concept.words for concept in concepts if concept.words)[:_LONGEST_NAME],
     )
 
 
@@ -453,11 +463,20 @@ def _references(value: object) -> tuple[str, ...]:
 
 
 def _notes(resource: Resource) -> str:
-    return "; ".join(text for note in _objects(resource.get("note")) if (text := _text(note.get("text"))))
+    texts = (_text(note.get("text")) for note in _objects(resource.get("note")))
+    return "; ".join(text for text in texts if text)[:_LONGEST_NOTE]
 
 
 def _text(value: object) -> str:
     return value.strip() if isinstance(value, str) else ""
+
+
+def is_about_a_patient(resource: Resource) -> bool:
+    """Whether the subject is a person; the binding makes sure that it is no other person."""
+    subject = resource.get("subject")
+    reference = _text(subject.get("reference")) if isinstance(subject, dict) else ""
+    kind = local_reference(reference).partition("/")[0]
+    return kind in {"", "Patient"} or reference.startswith(("urn:", "#"))
 
 
 def _word(value: object) -> str:
@@ -478,7 +497,7 @@ def _days(moment: Moment | None) -> DateSpan | None:
 
 def _at_age(born: DateSpan, years: Decimal | None) -> DateSpan | None:
     """The days on which somebody born then was so many years old."""
-    if years is None or not 0 <= years <= 150:
+    if years is None or not 0 <= years <= 150 or born.last.year + years >= date.max.year:
         return None
     return DateSpan(years_before(born.first, -int(years)), years_before(born.last, -int(years) - 1))
 

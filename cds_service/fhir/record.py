@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -92,7 +92,7 @@ class Medication:
     @property
     def kind(self) -> str:
         """The type of the FHIR resource it was read from."""
-        return self.reference.partition("/")[0]
+        return _kind_of(self.reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +112,14 @@ class Order:
     is_prohibition: bool = False  # FHIR's modifier doNotPerform: the order is not to do it
 
     @property
+    def has_id(self) -> bool:
+        """Whether it can be referred to at all."""
+        return "/" in self.reference
+
+    @property
     def kind(self) -> str:
         """The type of the FHIR resource it was read from."""
-        return self.reference.partition("/")[0]
+        return _kind_of(self.reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +154,12 @@ class PatientRecord:
     not_read: frozenset[str] = field(default_factory=frozenset)
     truncated: frozenset[str] = field(default_factory=frozenset)
     partial: frozenset[str] = field(default_factory=frozenset)
+    _conditions_by_reference: Mapping[str, Condition] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Index the conditions: charts refer to them by the thousand."""
+        by_reference = {condition.reference: condition for condition in self.conditions}
+        object.__setattr__(self, "_conditions_by_reference", by_reference)
 
     def is_complete(self, key: str) -> bool:
         """Whether all that the chart holds under a prefetch key was read, so that what is absent is absent."""
@@ -156,5 +167,9 @@ class PatientRecord:
 
     def conditions_named(self, references: Iterable[str]) -> tuple[Condition, ...]:
         """The conditions that these references point to."""
-        wanted = frozenset(references)
-        return tuple(condition for condition in self.conditions if condition.reference in wanted)
+        return tuple(found for name in references if (found := self._conditions_by_reference.get(name)))
+
+
+def _kind_of(reference: str) -> str:
+    """The resource type in "Type/id" or "Type without id"."""
+    return reference.partition("/")[0].removesuffix(" without id")

@@ -4,6 +4,7 @@
      ├─ BadRequest            400  a member is missing or of the wrong type
      ├─ UnknownService        404
      ├─ EvidenceNotAvailable  412  required data is neither sent nor reachable
+     ├─ EvidenceTruncated     412  required data is cut short, and what there is shows nothing
      ├─ BodyTooLarge          413
      ├─ NotJson               415
      └─ UnusableContent       422  well-formed, but it cannot be answered

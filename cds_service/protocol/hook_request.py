@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cds_service.fhir.evidence import Answer, read_answer, read_bundle
-from cds_service.fhir.reader import Medications, read_order
+from cds_service.fhir.reader import Medications, is_about_a_patient, read_order
 from cds_service.fhir.record import Order
 from cds_service.protocol.errors import BadRequest, ForeignPatient
 from cds_service.trust.patient_binding import bind
@@ -36,8 +36,8 @@ class HookRequest:
     access_token: str | None = field(repr=False, default=None)
 
     @classmethod
-    def parse(cls, body: object, hooks: Collection[str]) -> HookRequest:
-        """Read and bind a request body.
+    def parse(cls, body: object, hooks: Collection[str], keys: Collection[str]) -> HookRequest:
+        """Read and bind a request body; `hooks` and `keys` are those of the service that is called.
 
         Raises BadRequest (400) naming the member at fault, ForeignPatient (422) when anything in the request
         is about another patient.
@@ -59,7 +59,7 @@ class HookRequest:
             raise ForeignPatient("fhirAuthorization.patient")
         drafts, draft_resources = _read_drafts(context)
         prefetch = _read_prefetch(members)
-        _bind(patient_id, fhir_server, draft_resources, prefetch)
+        _bind(patient_id, fhir_server, draft_resources, prefetch, keys)
         selected, others, unresolved = _select(drafts, _read_selections(context, hook))
         return cls(
             hook=hook,
@@ -81,6 +81,7 @@ class _Draft:
     """An entry of draftOrders: its order and the names a selection may call it by."""
 
     order: Order
+    kind: str
     identity: str
     full_url: str
 
@@ -119,8 +120,9 @@ def _read_access(members: Resource) -> tuple[str | None, str | None, str | None]
             where="fhirServer",
             advice="Send the FHIR base URL that the token is for (CDS Hooks rule cds-r-1).",
         )
-    patient = authorization.get("patient")
-    return server, token, patient if isinstance(patient, str) and patient else None
+    if authorization.get("patient") is None:
+        return server, token, None
+    return server, token, _require_text(authorization, "patient", "fhirAuthorization.")
 
 
 def _read_patient_id(context: Resource) -> str:
@@ -156,28 +158,39 @@ def _read_drafts(context: Resource) -> tuple[tuple[_Draft, ...], list[Resource]]
     A drug may travel as a sibling entry of its order; that entry is not an order itself.
     """
     bundle = _require_object(context.get("draftOrders"), "context.draftOrders")
+    entries = bundle.get("entry")
+    is_bundle = bundle.get("resourceType") == "Bundle" or isinstance(entries, list)
+    if not is_bundle or not isinstance(entries, list | None):
+        raise BadRequest(
+            "'context.draftOrders' must be a Bundle with an array of entries.",
+            where="context.draftOrders",
+            advice="Send the unsigned orders as a FHIR Bundle.",
+        )
     by_type, by_url, _ = read_bundle(bundle)
     medications = Medications(by_type.get("Medication", ()), by_url)
-    entries = bundle.get("entry")
-    urls = {
-        id(entry.get("resource")): str(entry.get("fullUrl") or "")
-        for entry in (entries if isinstance(entries, list) else ())
-        if isinstance(entry, dict)
-    }
+    urls = {id(e.get("resource")): str(e.get("fullUrl") or "") for e in entries or () if isinstance(e, dict)}
     drafts = tuple(
-        _Draft(read_order(resource, medications), str(resource.get("id", "")), urls[id(resource)])
+        _Draft(read_order(resource, medications), kind, str(resource.get("id", "")), urls[id(resource)])
         for kind, resources in by_type.items()
         if kind != "Medication"
         for resource in resources
+        if is_about_a_patient(resource)
     )
     return drafts, [resource for resources in by_type.values() for resource in resources]
 
 
-def _bind(patient_id: str, fhir_server: str | None, drafts: list[Resource], prefetch: Mapping[str, Answer]) -> None:
-    members = {"context.draftOrders": drafts} | {
-        f"prefetch.{key}": [r for resources in answer.by_type.values() for r in resources]
-        for key, answer in prefetch.items()
-    }
+def _bind(
+    patient_id: str,
+    fhir_server: str | None,
+    drafts: list[Resource],
+    prefetch: Mapping[str, Answer],
+    keys: Collection[str],
+) -> None:
+    """Bind drafts and prefetch to the patient; a key that was not asked for is a caller's text and not repeated."""
+    members: dict[str, list[Resource]] = {"context.draftOrders": drafts}
+    for key, answer in prefetch.items():
+        name = f"prefetch.{key}" if key in keys else "prefetch"
+        members.setdefault(name, []).extend(r for resources in answer.by_type.values() for r in resources)
     by_url = {url: resource for answer in prefetch.values() for url, resource in answer.by_url.items()}
     bind(patient_id, fhir_server, members, by_url)
 
@@ -204,27 +217,32 @@ def _select(
         return tuple(draft.order for draft in drafts), (), 0
     names = _DraftNames(drafts)
     chosen = [names.find(selection) for selection in selections]
-    picked = {id(draft) for draft in chosen if draft is not None}
+    picked = {id(draft) for found in chosen for draft in found}
     selected = tuple(draft.order for draft in drafts if id(draft) in picked)
     others = tuple(draft.order for draft in drafts if id(draft) not in picked)
-    return selected, others, chosen.count(None)
+    return selected, others, chosen.count([])
 
 
 class _DraftNames:
     """The names by which a selection may call a draft."""
 
     def __init__(self, drafts: tuple[_Draft, ...]) -> None:
-        self.by_reference = {draft.order.reference: draft for draft in reversed(drafts)}
-        self.by_url = {draft.full_url: draft for draft in reversed(drafts) if draft.full_url}
+        self.by_reference: dict[str, list[_Draft]] = {}
+        self.by_url: dict[str, list[_Draft]] = {}
         self.by_id: dict[str, list[_Draft]] = {}
         for draft in drafts:
+            self.by_reference.setdefault(f"{draft.kind}/{draft.identity}", []).append(draft)
+            self.by_url.setdefault(draft.full_url, []).append(draft)
             self.by_id.setdefault(draft.identity, []).append(draft)
 
-    def find(self, selection: str) -> _Draft | None:
-        """Resolve a selection: Type/id, versioned, absolute, a fullUrl, and a bare or '#' id if it is unique."""
+    def find(self, selection: str) -> list[_Draft]:
+        """Resolve a selection: Type/id, versioned, absolute, a fullUrl, and a bare or '#' id if it is unique.
+
+        Two drafts of one name are both meant.
+        """
         path = selection.partition("/_history/")[0]
+        if not path:
+            return []
         found = self.by_reference.get("/".join(path.split("/")[-2:])) or self.by_url.get(selection)
-        if found:
-            return found
-        same_id = self.by_id.get(path.removeprefix("#"), []) if path else []
-        return same_id[0] if len(same_id) == 1 else None
+        same_id = self.by_id.get(path.removeprefix("#"), [])
+        return found or (same_id if len(same_id) == 1 else [])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cds_service.fhir.codes import SYSTEM_URIS, Coding
@@ -22,6 +22,10 @@ class Addressee:
     user_id: str
     encounter_id: str | None
     seed: str
+
+    def for_card(self, number: int, orders: Iterable[str]) -> Addressee:
+        """The same for one card of the answer: two cards of one kind are two cards."""
+        return replace(self, seed="|".join([self.seed, str(number), *orders]))
 
     def uuid(self, *names: object) -> str:
         """A stable id: the same call gives the same ids, another call others."""

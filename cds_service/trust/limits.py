@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import accumulate
 
 import orjson
 
@@ -10,7 +11,8 @@ from cds_service.protocol.errors import BadRequest
 
 _ALL_BUT_STRUCTURE = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 _STRING = re.compile(rb'"[^"]*"')
-_INNERMOST = re.compile(rb"\[\]|\{\}")
+_STEP = [1 if byte in b"[{" else -1 for byte in range(256)]
+_CHEAP_PASSES = 8  # enough for any FHIR; what is deeper is counted bracket by bracket
 
 
 def read_json(body: bytes, max_depth: int) -> object:
@@ -43,10 +45,8 @@ def is_deeper_than(body: bytes, max_depth: int) -> bool:
     if b'"' in brackets:
         brackets = _STRING.sub(b"", brackets)
     remaining = brackets
-    for _ in range(max_depth // 2):  # a pass takes out one level, or two of different kind
+    for _ in range(min(_CHEAP_PASSES, max_depth // 2)):  # a pass takes out one level, or two of different kind
+        remaining = remaining.replace(b"[]", b"").replace(b"{}", b"")
         if not remaining:
             return False
-        remaining = remaining.replace(b"[]", b"").replace(b"{}", b"")
-    for _ in range(max_depth):
-        brackets = _INNERMOST.sub(b"", brackets)
-    return bool(brackets)
+    return max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > max_depth

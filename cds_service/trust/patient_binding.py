@@ -19,6 +19,7 @@ Resource = Mapping[str, Any]
 # Where R4 resources name the person they are about.
 _SUBJECT_MEMBERS = ("subject", "patient", "beneficiary", "for")
 _OTHER_SUBJECTS = frozenset(_SUBJECT_MEMBERS) - {"subject"}
+_PEOPLE = frozenset({"patient", "person", "practitioner", "practitionerrole", "relatedperson"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class PatientBinding:
     identifiers: frozenset[tuple[str, str]]
 
     def require(self, where: str, resource: Resource) -> None:
-        """Raise ForeignPatient unless the resource is about this patient, or names no person at all."""
+        """Raise ForeignPatient unless the resource is about this patient, or names nobody at all."""
         if resource.get("resourceType") == "Patient" and resource.get("id") != self.patient_id:
             raise ForeignPatient(where)
         for member in _SUBJECT_MEMBERS:
@@ -43,11 +44,11 @@ class PatientBinding:
         if isinstance(subject, list):  # wrong cardinality, met in real data
             return all(self._is_ours(item, resource) for item in subject)
         if not isinstance(subject, dict):
-            return True  # no reference at all: the reader names it
-        reference = subject.get("reference")
-        if not isinstance(reference, str) or not reference.strip():
-            return not isinstance(subject.get("identifier"), dict) or self._is_known(subject["identifier"])
-        return self._names_us(reference.strip(), resource)
+            return False
+        reference, identifier = subject.get("reference"), subject.get("identifier")
+        if isinstance(reference, str) and reference.strip():
+            return self._names_us(reference.strip(), resource)
+        return reference in (None, "") and (identifier is None or self._is_known(identifier))
 
     def _names_us(self, reference: str, resource: Resource) -> bool:
         if reference == f"Patient/{self.patient_id}":
@@ -58,20 +59,24 @@ class PatientBinding:
             return self._is_contained(reference[1:], resource)
         base, kind, identity = split_reference(reference)
         if kind != "Patient":
-            return kind.isalpha()  # a group, device or place: not a person
+            return kind.isalpha() and kind.lower() not in _PEOPLE  # a group, device or place: the reader names it
         return identity == self.patient_id and (not base or self._is_our_server(base))
 
     def _is_our_server(self, base: str) -> bool:
         return self.fhir_server is None or same_base(base, self.fhir_server)
 
-    def _is_known(self, identifier: Resource) -> bool:
-        return (str(identifier.get("system")), str(identifier.get("value"))) in self.identifiers
+    def _is_known(self, identifier: object) -> bool:
+        return (
+            isinstance(identifier, dict)
+            and (str(identifier.get("system")), str(identifier.get("value"))) in self.identifiers
+        )
 
     def _is_contained(self, name: str, resource: Resource) -> bool:
         contained = resource.get("contained")
         for item in contained if isinstance(contained, list) else ():
             if isinstance(item, dict) and item.get("id") == name:
-                return item.get("resourceType") != "Patient" or bool(identifiers_of(item) & self.identifiers)
+                is_person = str(item.get("resourceType")).lower() in _PEOPLE
+                return not is_person or bool(identifiers_of(item) & self.identifiers)
         return False
 
 
@@ -98,8 +103,13 @@ def bind(
     for where, resources in members.items():
         for resource in resources:
             subject = resource.get("subject")
-            is_plainly_ours = type(subject) is dict and subject.get("reference") == expected
-            if not is_plainly_ours or not _OTHER_SUBJECTS.isdisjoint(resource):
+            is_plainly_ours = (
+                type(subject) is dict
+                and subject.get("reference") == expected
+                and resource["resourceType"] != "Patient"
+                and _OTHER_SUBJECTS.isdisjoint(resource)
+            )
+            if not is_plainly_ours:
                 binding.require(where, resource)
 
 

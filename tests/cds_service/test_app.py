@@ -1,5 +1,7 @@
 """The routes, the errors, CORS, and what never reaches a log."""
 
+import io
+
 import orjson
 import pytest
 
@@ -189,3 +191,40 @@ def test_chart_text_never_reaches_a_card(call):
     response = call(canaries(FAILED, found))
     assert response.get_json()["cards"]
     assert "canary" not in response.get_data(as_text=True)
+
+
+class Broken(io.BytesIO):
+    """A body whose connection is lost."""
+
+    def read(self, *_):
+        raise OSError("lost")
+
+    readinto = readline = read
+
+
+def chunked(client, body):
+    """Post a body without a Content-Length, as a chunked one reaches the application."""
+    return client.post(
+        SERVICE,
+        input_stream=body,
+        content_type="application/json",
+        environ_overrides={"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"},
+    )
+
+
+def test_a_body_without_a_length_is_held_to_the_same_limit():
+    client = create_app(settings=Settings(max_body=2048, log_level="error")).test_client()
+    assert chunked(client, io.BytesIO(b"{}" + b" " * 2046)).status_code == 400
+    assert chunked(client, io.BytesIO(b"{}" + b" " * 2047)).status_code == 413
+
+
+def test_a_body_that_breaks_off_is_400(client):
+    response = chunked(client, Broken())
+    assert (response.status_code, response.get_json()["issue"][0]["expression"]) == (400, ["body"])
+
+
+@pytest.mark.parametrize("path", ["//cds-services", "/cds-services/", "/cds-services//failed-esi"])
+def test_a_wrong_address_is_404_with_advice_and_never_a_redirect(client, path):
+    response = client.get(path)
+    assert (response.status_code, response.get_json()["issue"][0]["code"]) == (404, "not-found")
+    assert "GET /cds-services" in response.get_json()["issue"][0]["diagnostics"]

@@ -12,7 +12,7 @@ HOOKS = ("order-select", "order-sign")
 
 
 def parse(body):
-    return HookRequest.parse(body, HOOKS)
+    return HookRequest.parse(body, HOOKS, ("patient", "procedures"))
 
 
 def changed(path, value=...):
@@ -199,3 +199,17 @@ def test_the_request_that_was_read_is_not_changed():
     before = copy.deepcopy(body)
     parse(body)
     assert body == before
+
+
+def test_two_drafts_of_one_name_are_both_meant():
+    request = with_drafts(["ServiceRequest/d1"], draft(name="d1"), draft("97110", "d1"))
+    assert names(request.selected) == ["ServiceRequest/d1", "ServiceRequest/d1"]
+
+
+@pytest.mark.parametrize(
+    "drafts", [{}, {"resourceType": "Bundle", "entry": {}}, {"resourceType": "ServiceRequest"}, []]
+)
+def test_drafts_that_are_no_bundle_are_refused(drafts):
+    with pytest.raises(BadRequest) as error:
+        parse(changed("context.draftOrders", drafts))
+    assert error.value.where == "context.draftOrders"

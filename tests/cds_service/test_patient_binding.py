@@ -140,13 +140,61 @@ def test_even_an_unrelated_order_is_not_answered_beside_foreign_data(call):
         ("medications", about(medication("x"), {"reference": "Patient/pat-2"})),
         ("allergies", {"resourceType": "AllergyIntolerance", "id": "a", "patient": {"reference": "Patient/pat-2"}}),
         ("coverage", {"resourceType": "Coverage", "id": "c", "beneficiary": {"reference": "Patient/pat-2"}}),
-        ("neverAskedFor", about(condition("E11.9"), {"reference": "Patient/pat-2"})),
-        ("tasks", {"resourceType": "Task", "id": "t", "for": {"reference": "Patient/pat-2"}}),
     ],
 )
 def test_foreign_data_is_found_under_every_key(call, key, resource):
     body = hook_request(*OURS, prefetch={key: resource})
     assert call(body).get_json()["issue"][0]["expression"] == [f"prefetch.{key}"]
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        about(condition("E11.9"), {"reference": "Patient/pat-2"}),
+        {"resourceType": "Task", "id": "t", "for": {"reference": "Patient/pat-2"}},
+    ],
+)
+def test_foreign_data_under_a_key_nobody_asked_for_is_found_and_the_key_not_repeated(call, resource):
+    response = call(hook_request(*OURS, prefetch={"keyOfJohnDoe": resource}))
+    assert (response.status_code, response.get_json()["issue"][0]["expression"]) == (422, ["prefetch"])
+    assert "JohnDoe" not in response.get_data(as_text=True)
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "Patient/pat-1",
+        7,
+        {"reference": 7},
+        {"reference": ["Patient/pat-1"]},
+        {"identifier": "4711"},
+        {"identifier": {"value": "4711"}},
+        [{"reference": "Patient/pat-1"}, {"reference": "Patient/pat-2"}],
+        {"reference": "Person/pat-1"},
+        {"reference": "RelatedPerson/pat-1"},
+        {"reference": "patient/pat-1"},
+        {"reference": "Practitioner/pat-1"},
+    ],
+)
+def test_a_subject_that_cannot_be_read_as_this_patient_is_somebody_else(call, subject):
+    assert status_of(call, hook_request(*OURS, about(condition("E11.9"), subject))) == 422
+
+
+def test_a_second_patient_is_somebody_else_even_with_our_subject(call):
+    stranger = {**patient(patient_id="pat-2"), "subject": {"reference": "Patient/pat-1"}}
+    assert status_of(call, hook_request(*OURS, prefetch={"patient": bundle(patient(), stranger)})) == 422
+
+
+@pytest.mark.parametrize("patient_claim", [7, "", {"reference": "Patient/pat-1"}])
+def test_a_patient_of_the_token_that_is_no_id_is_refused(call, patient_claim):
+    authorization = {"access_token": "t", "token_type": "Bearer", "patient": patient_claim}
+    body = hook_request(*OURS) | {"fhirServer": SERVER, "fhirAuthorization": authorization}
+    assert status_of(call, body) == 400
+
+
+def test_a_draft_about_a_group_is_no_order_for_this_patient(ask):
+    answered = ask(hook_request(*OURS, drafts=(about(draft(), {"reference": "Group/g1"}),)))
+    assert (answered.advice.cards, answered.request.selected) == ((), ())
 
 
 @pytest.mark.parametrize(("patient_id", "status"), [("pat-1", 200), ("Patient/pat-1", 200), ("pat-2", 422)])

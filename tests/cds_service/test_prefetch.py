@@ -199,3 +199,55 @@ def test_a_filter_in_a_template_is_checked_again(call):
     done = service_request("72148", "s1", authored="2026-05-01", status="completed")
     body = hook_request(*FAILED, done)
     assert card(call(body))["extension"]["org.cds-service.decision"]["options"] == ["repeat-imaging", "re-evaluate"]
+
+
+NOT_FOUND = {"status": "404 Not Found", "outcome": outcome("error", "not-found")}
+
+
+@pytest.mark.parametrize(
+    "no_answer",
+    [
+        {"resourceType": "Bundle", "entry": "none"},
+        {"resourceType": "Bundle", "entry": [None]},
+        {"resourceType": "Bundle", "entry": [{}, {"resource": 7}]},
+        {"resourceType": "Bundle", "total": 3},
+        {"resourceType": "Bundle", "total": 3, "entry": []},
+        {"resourceType": "Bundle", "total": "three"},
+        {"resourceType": "Bundle", "type": "batch-response", "entry": [{"response": NOT_FOUND}]},
+        {"resourceType": "Bundle", "type": "batch-response", "entry": [{"resource": bundle(), "response": NOT_FOUND}]},
+        {"resourceType": "Bundle", "entry": {"resource": {"resourceType": "OperationOutcome"}}},
+        bundle({"resourceType": "OperationOutcome", "issue": "bad"}),
+        bundle({"resourceType": "OperationOutcome", "issue": [{"severity": 7}]}),
+        bundle(patient()),
+        condition("M54.16"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_answer_is_never_taken_for_an_empty_one(call, no_answer):
+    assert refused(call(sent("procedures", no_answer)), 412, "prefetch.procedures")
+
+
+def test_the_answers_of_a_batch_are_unwrapped(call):
+    batch = {"resourceType": "Bundle", "type": "batch-response", "entry": []}
+    batch["entry"] += [{"resource": bundle(FAILED[0]), "response": {"status": "200 OK"}}]
+    assert card(call(sent("procedures", batch)))["indicator"] == "warning"
+    batch["entry"][0]["resource"]["link"] = NEXT
+    assert not_read(call(sent("procedures", batch))) == ["procedures"]
+
+
+def test_a_single_entry_and_a_single_link_count_as_lists_of_one(call):
+    alone = {"resourceType": "Bundle", "entry": {"resource": FAILED[0]}}
+    assert not_read(call(sent("procedures", alone))) == []
+    assert not_read(call(sent("procedures", {**alone, "link": NEXT[1]}))) == ["procedures"]
+
+
+def test_a_total_above_what_was_sent_marks_the_evidence_incomplete(call):
+    assert not_read(call(sent("procedures", bundle(FAILED[0], total=4)))) == ["procedures"]
+    assert not_read(call(sent("procedures", bundle(FAILED[0], total=1)))) == []
+
+
+def test_a_key_for_medicines_is_answered_by_any_kind_of_them(call):
+    statement = {"resourceType": "MedicationStatement", "id": "m", "status": "active"}
+    statement["medicationCodeableConcept"] = {"text": "ibuprofen"}
+    assert not_read(call(sent("medications", bundle(statement)))) == []
+    assert not_read(call(sent("medications", bundle(condition("M54.16"))))) == ["medications"]

@@ -308,7 +308,7 @@ def test_resources_without_id_or_with_garbage_never_raise():
 
 
 def test_what_is_not_to_be_done_or_only_proposed_is_neither_taken_nor_ordered():
-    for member in ({"doNotPerform": True}, {"intent": "proposal"}, {"intent": "plan"}):
+    for member in ({"doNotPerform": True}, {"intent": "proposal"}, {"intent": "option"}):
         record = read(medication("gabapentin", **member))
         assert record.medications == ()
         assert all(order.is_prohibition for order in record.orders)
@@ -320,3 +320,31 @@ def test_a_reason_may_be_contained_or_only_named():
     named = esi("2026-03-16", reasonReference=[{"reference": "Condition/gone", "display": "sciatica"}])
     for resource in (inside, named):
         assert [reason.words for reason in only(read(resource), "procedures").reasons] == ["sciatica"]
+
+
+@pytest.mark.parametrize("identity", ["", "a b", "x" * 256, "<b>", 7, None])
+def test_an_id_that_is_none_is_not_repeated(identity):
+    (found,) = read({**esi("2026-03-16"), "id": identity}).procedures
+    assert found.reference == "Procedure without id"
+
+
+@pytest.mark.parametrize("written", ["1e99999999", "1e13", "1e-13", "0" * 25, "9" * 5000, "7/0", "7/" + "0" * 20])
+def test_a_number_beyond_any_measurement_is_named_and_left_out(written):
+    record = read(score(0, "2026-03-10", valueString=written))
+    assert (record.observations, record.unreadable) == ((), ("Observation/o1: value",))
+
+
+def test_a_ratio_over_nothing_is_no_number():
+    nothing = {"numerator": {"value": 7}, "denominator": {"value": 0}}
+    assert read(score(0, "2026-03-10", valueRatio=nothing)).observations == ()
+
+
+@pytest.mark.parametrize("age", [-1, 151, 1e12, "1e12"])
+def test_an_onset_at_an_impossible_age_is_not_known(age):
+    onset = condition("M54.16", "", onsetAge={"value": age, "code": "a"})
+    assert only(read(onset), "conditions").onset is None
+
+
+def test_a_text_is_read_only_as_far_as_a_text_of_its_kind_can_reach():
+    found = only(read(esi("2026-03-16", note=[{"text": "x" * 20_000}], text="nerve root " * 999)), "procedures")
+    assert (len(found.notes), len(found.code.words)) == (10_000, 1_000)

@@ -56,3 +56,23 @@ def test_a_wrong_variable_is_named_without_its_value(monkeypatch, variable, valu
 def test_the_day_is_that_of_the_site():
     assert local_day("Pacific/Kiritimati") == datetime.now(ZoneInfo("Pacific/Kiritimati")).date()
     assert local_day("Etc/GMT+12") <= datetime.now(UTC).date() <= local_day("Pacific/Kiritimati")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CDS_CORS_ORIGINS", "https://a.example/path"),
+        ("CDS_CORS_ORIGINS", "a.example"),
+        ("CDS_PUBLIC_URL", "ftp://a.example"),
+        ("CDS_MAX_DEPTH", "251"),
+    ],
+)
+def test_a_value_that_could_not_work_is_refused_at_the_start(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=f"{variable}: "):
+        read_settings()
+
+
+def test_a_log_level_is_read_in_any_case(monkeypatch):
+    monkeypatch.setenv("CDS_LOG_LEVEL", "WARNING")
+    assert read_settings().log_level == "warning"

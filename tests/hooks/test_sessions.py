@@ -19,7 +19,7 @@ def history(service, knowledge):
     from cds_service.protocol.hook_request import HookRequest
 
     def read(*resources):
-        request = HookRequest.parse(hook_request(*resources), service.hooks)
+        request = HookRequest.parse(hook_request(*resources), service.hooks, service.prefetch)
         record = read_record(gather(service, request), service.codes, service.is_relevant)
         return read_history(record, TODAY, knowledge)
 
