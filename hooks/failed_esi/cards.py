@@ -314,10 +314,12 @@ class Writer:
             for option in offered[: cards["suggestions_at_most"]]:
                 yield self._create(option)
         if name in cards["advise_against_the_order"]:
-            for order in self.case.intent.orders:
+            removable = [order for order in self.case.intent.orders if order.has_id]
+            for number, order in enumerate(removable, start=1):
+                which = f" ({number} of {len(removable)})" if len(removable) > 1 else ""
                 yield Suggestion(
-                    label=self.text("remove", "label"),
-                    description=self.text("remove", "description"),
+                    label=self.text("remove", "label") + which,
+                    description=self.text("remove", "description") + which,
                     remove=order.reference,
                 )
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cached_property
 
 from cds_service.fhir.dates import days_between, months_before, years_before
 from cds_service.fhir.record import Order, PatientRecord
 from cds_service.protocol.hook_request import HookRequest
+from hooks.failed_esi.anatomy import Place
 from hooks.failed_esi.facts import (
     Cap,
     Facts,
@@ -28,6 +30,7 @@ from hooks.failed_esi.sessions import (
     History,
     Session,
     episode,
+    is_after,
     read_history,
     sessions_in_cap_period,
     target_sessions,
@@ -76,6 +79,16 @@ class Case:
     def silence(self) -> str | None:
         """Why nothing is said, when nothing is."""
         return None if self.said else self.rows[-1].silence
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """An order on file or beside this one, and the place it is for."""
+
+    order: Order
+    kind: OrderKind
+    place: Place
+    is_draft: bool
 
 
 class Pathway:
@@ -203,21 +216,34 @@ class Pathway:
         if governing is None:
             return frozenset()
         ours = {order.reference for order in intent.orders}
-        drafts = [o for o in (*self.request.selected, *self.request.other_drafts) if o.reference not in ours]
-        active = [o for o in self.record.orders if self._was_ordered_since(o, governing.session)]
-        return frozenset(order_kind(o, self.knowledge) for o in (*drafts, *active) if self._is_for(o, target))
+        return frozenset(
+            placed.kind
+            for placed in self._orders
+            if placed.place.reaches(target.place)
+            and (
+                placed.order.reference not in ours
+                if placed.is_draft
+                else self._was_placed_after(placed.order, governing.session)
+            )
+        )
 
-    def _is_for(self, order: Order, target: Target) -> bool:
-        """Whether an order concerns the region of a target; one that names no place does."""
-        if is_elsewhere(order.body_sites, reason_codings(order, self.record), self.knowledge):
-            return False
-        return order_target(order, self.record, self.knowledge).place.reaches(target.place)
+    @cached_property
+    def _orders(self) -> tuple[_Placed, ...]:
+        """Every draft and active order that concerns the spine, with the place it names, if any."""
+        drafts = [(order, True) for order in (*self.request.selected, *self.request.other_drafts)]
+        active = [(order, False) for order in self.record.orders if order.status == "active"]
+        return tuple(
+            _Placed(order, kind, order_target(order, self.record, self.knowledge).place, is_draft)
+            for order, is_draft in (*drafts, *active)
+            if (kind := order_kind(order, self.knowledge)) is not OrderKind.UNRELATED
+            and not is_elsewhere(order.body_sites, reason_codings(order, self.record), self.knowledge)
+        )
 
-    def _was_ordered_since(self, order: Order, session: Session) -> bool:
-        if order.status != "active" or order.authored is None:
+    def _was_placed_after(self, order: Order, session: Session) -> bool:
+        if order.authored is None or order.authored.days.first > self.today:
             return False
-        performed = [procedure.performed for procedure in session.procedures if procedure.performed]
-        return order.authored.days.first <= self.today and all(order.authored.is_after(p) for p in performed)
+        is_same_day_after = session.ended is not None and order.authored.is_after(session.ended)
+        return is_after(order.authored.days, session.days) or is_same_day_after
 
     def _is_ordered(self, option: str, ordered: frozenset[OrderKind]) -> bool:
         return bool(self.knowledge.ordered_through.get(option, frozenset()) & ordered)

@@ -37,6 +37,8 @@ _PROCEDURE_KINDS = (
     OrderKind.PT,
     OrderKind.REFERRAL,
 )
+_ORDERS = frozenset({"ServiceRequest", "MedicationRequest"})
+_WITHDRAWN = frozenset({"revoked", "cancelled", "entered-in-error"})
 _OTHER_CONCEPTS = {"rfa-sacroiliac": OrderKind.RFA, "rfa-basivertebral": OrderKind.RFA}
 # In this order: a combination product with an opioid is an opioid.
 _DRUG_KINDS = {
@@ -100,7 +102,7 @@ def read_intents(selected: Iterable[Order], record: PatientRecord, knowledge: Kn
     Lumbar and sacral levels are one region here, as they are one session when they are injected together (DET-6).
     """
     intents: list[Intent] = []
-    for order in sorted(selected, key=lambda order: order.reference):
+    for order in sorted(selected, key=lambda order: (order.reference, repr(order))):
         kind = order_kind(order, knowledge)
         target = order_target(order, record, knowledge)
         for index, known in enumerate(intents):
@@ -114,7 +116,7 @@ def read_intents(selected: Iterable[Order], record: PatientRecord, knowledge: Kn
 
 def order_kind(order: Order, knowledge: Knowledge) -> OrderKind:
     """What a draft or active order is about: by its code, else by its words."""
-    if order.is_prohibition:
+    if order.is_prohibition or order.status in _WITHDRAWN or order.kind not in _ORDERS:
         return OrderKind.UNRELATED
     concepts = knowledge.codes.concepts(order.code.codings)
     coded = _coded_kind(concepts)

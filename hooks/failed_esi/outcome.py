@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -121,6 +122,7 @@ class Judge:
         self.knowledge = knowledge
         self.scores = read_scores(record, history, today, knowledge)
         self.reports = read_reported_relief(record, today, knowledge)
+        self._reports_by_day = _reports_by_day_of_session(self.reports, history)
 
     def assess(self, session: Session, *, is_radicular: bool) -> Assessment:
         """Apply the OBS rules and the OUT table to one session."""
@@ -180,21 +182,15 @@ class Judge:
     def _reports_about(self, session: Session, day: date, until: date | None) -> tuple[ReportedRelief, ...]:
         """The reports of relief in the follow-up that name this session, or name none and fall to it."""
         criteria = self.knowledge.criteria
+        names = {procedure.reference for procedure in session.procedures}
+        linked = [report for report in self.reports if not names.isdisjoint(report.about)]
+        about = sorted([*linked, *self._reports_by_day.get(day, ())], key=lambda report: (report.day, report.reference))
         return tuple(
             report
-            for report in self.reports
+            for report in about
             if criteria.earliest_evaluation <= days_between(day, report.day) <= criteria.late_window_end
             and (until is None or report.day <= until)
-            and self._is_about(report, session)
         )
-
-    def _is_about(self, report: ReportedRelief, session: Session) -> bool:
-        if any(reference.startswith("Procedure/") for reference in report.about):
-            return any(procedure.reference in report.about for procedure in session.procedures)
-        if any(i.day == report.day and i.is_on_the_spine for i in self.history.interventions):
-            return False  # given on the day of a block or an ablation, it is about that
-        before = [s for s in self.history.sessions if s.day is not None and _was_before(s, s.day, report)]
-        return bool(before) and before[-1].day == session.day
 
     def _point_of_report(self, day: date, report: ReportedRelief) -> Point:
         relief = relief_of_percent(report.percent, self.knowledge.criteria)
@@ -280,9 +276,22 @@ class _Evidence:
         return tuple(point for point in self.points if first <= point.day <= last)
 
 
-def _was_before(session: Session, day: date, report: ReportedRelief) -> bool:
-    """Whether a session was before a report; on one day only what was certainly said after it is about it."""
-    return day < report.day or (day == report.day and all(report.was_after(p) for p in session.procedures))
+def _reports_by_day_of_session(reports: Iterable[ReportedRelief], history: History) -> dict[date, list[ReportedRelief]]:
+    """The reports that name no procedure, by the day of the session they fall to: the last one before them."""
+    ended = {session.day: session.ended for session in history.sessions if session.day}
+    days = sorted(ended)
+    other_days = {i.day for i in history.interventions if i.is_on_the_spine}
+    found: dict[date, list[ReportedRelief]] = {}
+    for report in reports:
+        is_linked = any(reference.startswith("Procedure/") for reference in report.about)
+        if is_linked or report.day in other_days:  # on the day of a block or an ablation, it is about that
+            continue
+        # on the day of a session, only what was certainly said after it is about it
+        is_after = report.day in ended and report.was_after(ended[report.day])
+        position = bisect_right(days, report.day) if is_after else bisect_left(days, report.day)
+        if position:
+            found.setdefault(days[position - 1], []).append(report)
+    return found
 
 
 def _points_of_pairs(pairs: Iterable[Pair]) -> tuple[Point, ...]:

@@ -43,9 +43,9 @@ class ReportedRelief:
     about: tuple[str, ...]
     is_marked_post: bool = False
 
-    def was_after(self, procedure: Procedure) -> bool:
-        """Whether a report of the day of a procedure was certainly given after it."""
-        return self.is_marked_post or (procedure.performed is not None and self.measured.is_after(procedure.performed))
+    def was_after(self, ended: Moment | None) -> bool:
+        """Whether a report was certainly given after a session of its day had ended."""
+        return self.is_marked_post or (ended is not None and self.measured.is_after(ended))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def read_scores(record: PatientRecord, history: History, today: date, knowledge:
         if (score := _read_score(observation, by_range, knowledge)) and score.day <= today
     ]
     procedures = _procedures_by_day(history)
-    clean = [s for s in found if not any(_was_after(s, p) for p in procedures.get(s.day, ()))]
+    clean = [s for s in found if not _was_after(s, procedures.get(s.day))]
     return tuple(sorted(clean, key=lambda score: (score.day, *score.order)))
 
 
@@ -228,22 +228,39 @@ def _scales_recorded_in_tenths(record: PatientRecord, knowledge: Knowledge) -> f
     return frozenset(concept for concept, value in largest.items() if value <= _BY_RANGE_LIMIT)
 
 
-def _procedures_by_day(history: History) -> dict[date, list[Procedure]]:
-    by_day: dict[date, list[Procedure]] = {}
-    for session in history.sessions:
-        if session.day:
-            by_day.setdefault(session.day, []).extend(session.procedures)
-    for intervention in history.interventions:
-        if intervention.day and intervention.is_on_the_spine:
-            by_day.setdefault(intervention.day, []).append(intervention.procedure)
+@dataclass(slots=True)
+class _ProceduresOfDay:
+    """What was done to the spine on one day: by name, and the first end of each kind of clock."""
+
+    references: set[str]
+    first_ended: dict[bool, Moment]
+
+    def add(self, procedure: Procedure) -> None:
+        self.references.add(procedure.reference)
+        ended = procedure.performed
+        if ended and ended.clock:
+            is_aware = ended.clock.tzinfo is not None  # only clocks of one kind can be compared
+            if is_aware not in self.first_ended or self.first_ended[is_aware].is_after(ended):
+                self.first_ended[is_aware] = ended
+
+
+def _procedures_by_day(history: History) -> dict[date, _ProceduresOfDay]:
+    by_day: dict[date, _ProceduresOfDay] = {}
+    done = [(session.day, procedure) for session in history.sessions for procedure in session.procedures]
+    done += [(i.day, i.procedure) for i in history.interventions if i.is_on_the_spine]
+    for day, procedure in done:
+        if day:
+            by_day.setdefault(day, _ProceduresOfDay(set(), {})).add(procedure)
     return by_day
 
 
-def _was_after(score: Score, procedure: Procedure) -> bool:
-    """Whether a score of the day of a procedure was taken after it: marked so, part of it, or by the clock."""
-    if score.is_marked_post or procedure.reference in score.part_of:
+def _was_after(score: Score, done: _ProceduresOfDay | None) -> bool:
+    """Whether a score was taken after a procedure of its day: marked so, part of it, or by the clock (OBS-6)."""
+    if done is None:
+        return False
+    if score.is_marked_post or not done.references.isdisjoint(score.part_of):
         return True
-    return procedure.performed is not None and score.measured.is_after(procedure.performed)
+    return any(score.measured.is_after(ended) for ended in done.first_ended.values())
 
 
 def _in_percent(observation: Observation) -> Decimal | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
+from functools import partial, reduce
 
-from cds_service.fhir.dates import DateSpan, days_before, days_between
-from cds_service.fhir.record import Concept, Medication, PatientRecord, Procedure
+from cds_service.fhir.codes import Coding
+from cds_service.fhir.dates import DateSpan, Moment, days_before, days_between
+from cds_service.fhir.record import Concept, PatientRecord, Procedure
 from hooks.failed_esi.facts import OrderKind
 from hooks.failed_esi.knowledge import Knowledge
 from hooks.failed_esi.orders import (
@@ -39,6 +40,8 @@ ENDS_FOLLOW_UP = frozenset(
         OrderKind.FUSION,
     }
 )
+# More sessions than anybody is given; a chart that claims more is not searched further back.
+_MOST_SESSIONS = 24
 OPERATIONS = frozenset({OrderKind.DECOMPRESSION, OrderKind.FUSION, OrderKind.MILD})
 
 
@@ -79,6 +82,15 @@ class Session:
         """The day it took place, when it is known exactly."""
         return self.days.day
 
+    @property
+    def ended(self) -> Moment | None:
+        """The end of its last injection, when every one was written with a clock of the same kind."""
+        ends = [p.performed for p in self.procedures if p.performed and p.performed.clock]
+        kinds = {end.clock.tzinfo is None for end in ends if end.clock}
+        if len(ends) < len(self.procedures) or len(kinds) != 1:
+            return None
+        return reduce(lambda latest, end: end if end.is_after(latest) else latest, ends)
+
 
 @dataclass(frozen=True, slots=True)
 class Uncounted:
@@ -105,8 +117,9 @@ def read_history(record: PatientRecord, today: date, knowledge: Knowledge) -> Hi
     interventions: list[Intervention] = []
     uncounted: list[Uncounted] = []
     undated: list[str] = []
+    days_with = _DaysWith.read(record, knowledge)
     for procedure in record.procedures:
-        detected = _detect(procedure, record, knowledge)
+        detected = _detect(procedure, record, days_with, knowledge)
         if isinstance(detected, Uncounted):
             uncounted.append(detected)
             continue
@@ -148,19 +161,21 @@ def sessions_in_cap_period(history: History, target: Target, since: date) -> tup
 def target_sessions(history: History, target: Target, today: date, knowledge: Knowledge) -> tuple[Session, ...]:
     """The sessions at the target of an order within the look-back, oldest first."""
     earliest = days_before(today, knowledge.criteria.esi_lookback)
-    return tuple(
+    found = [
         session
         for session in history.sessions
         if session.days.last >= earliest
         and session.target.place.matches(target.place)
         and not session.target.is_other_than(target)
-    )
+    ]
+    return tuple(found[-_MOST_SESSIONS:])
 
 
 def episode(history: History, target: Target, knowledge: Knowledge) -> tuple[Session, ...]:
     """EPI-1: the last session of the region, on any side, and those before it without a long gap or an operation."""
     chain: list[Session] = []
-    for session in reversed([s for s in history.sessions if s.target.place.matches(target.place)]):
+    in_region = [session for session in history.sessions if session.target.place.matches(target.place)]
+    for session in reversed(in_region[-_MOST_SESSIONS:]):
         if chain and _is_broken(session, chain[-1], history, knowledge):
             break
         chain.append(session)
@@ -189,12 +204,43 @@ class _Injection:
     procedure: Procedure
 
 
-def _detect(procedure: Procedure, record: PatientRecord, knowledge: Knowledge) -> _Detected | Uncounted | None:
+@dataclass(frozen=True, slots=True)
+class _DaysWith:
+    """The days on which something else happened that tells what an injection was."""
+
+    steroid: frozenset[date]
+    delivery: frozenset[date]
+
+    @classmethod
+    def read(cls, record: PatientRecord, knowledge: Knowledge) -> _DaysWith:
+        """The days of a corticosteroid given, and of a pregnancy or delivery coded."""
+        given = (
+            (medicine.authored.days if medicine.authored else medicine.first)
+            for medicine in record.medications
+            if medicine.kind == "MedicationAdministration"
+            and medicine.status in _GIVEN
+            and is_drug("corticosteroid", medicine, knowledge)
+        )
+        coded = (
+            condition.since
+            for condition in record.conditions
+            if "pregnancy" in knowledge.codes.concepts(condition.code.codings)
+        )
+        return cls(_exact_days(given), _exact_days(coded))
+
+
+def _exact_days(spans: Iterable[DateSpan | None]) -> frozenset[date]:
+    return frozenset(span.day for span in spans if span and span.day)
+
+
+def _detect(
+    procedure: Procedure, record: PatientRecord, days_with: _DaysWith, knowledge: Knowledge
+) -> _Detected | Uncounted | None:
     """DET-1 to DET-5 for one procedure; None when it is no spinal injection of this kind at all."""
     entries = knowledge.codes.find(procedure.code.codings)
     concepts = frozenset(entry.concept for entry in entries)
     esi = tuple(entry for entry in entries if entry.concept == "esi")
-    evidence = _InjectionEvidence(procedure, concepts, record, knowledge)
+    evidence = _InjectionEvidence(procedure, concepts, reason_codings(procedure, record), days_with, knowledge)
     is_open = needs_sign(esi) if esi else "esi-possible" in concepts
     if not esi and not is_open and not evidence.is_named_in_words():
         return None
@@ -226,13 +272,19 @@ class _InjectionEvidence:
     """What speaks for and against a procedure being an epidural steroid injection."""
 
     def __init__(
-        self, procedure: Procedure, concepts: frozenset[str], record: PatientRecord, knowledge: Knowledge
+        self,
+        procedure: Procedure,
+        concepts: frozenset[str],
+        reasons: tuple[Coding, ...],
+        days_with: _DaysWith,
+        knowledge: Knowledge,
     ) -> None:
         self.procedure = procedure
         self.concepts = concepts
-        self.record = record
+        self.reasons = reasons
+        self.days_with = days_with
         self.knowledge = knowledge
-        self.reasons = reason_codings(procedure, record)
+        self.day = procedure.performed.day if procedure.performed else None
 
     def is_named_in_words(self) -> bool:
         """Terminology 1.1 (d): by words alone, where no code of a billing system or of a look-alike says otherwise."""
@@ -253,7 +305,7 @@ class _InjectionEvidence:
         if self.knowledge.words.mean("steroid", *texts):
             return True
         codings = [coding for used in self.procedure.used for coding in used.codings]
-        return "corticosteroid" in self.knowledge.codes.concepts(codings) or self._steroid_given_that_day()
+        return "corticosteroid" in self.knowledge.codes.concepts(codings) or self.day in self.days_with.steroid
 
     def has_spine_reason(self) -> bool:
         """A reason, coded or in words, that is pain from the spine."""
@@ -274,7 +326,7 @@ class _InjectionEvidence:
             return True
         if self.knowledge.codes.concepts(self.reasons) & _LOOK_ALIKE_REASONS:
             return True
-        return "not-esi" in self.concepts or self._delivery_that_day()
+        return "not-esi" in self.concepts or self.day in self.days_with.delivery
 
     def is_anaesthetic_only(self) -> bool:
         """DET-1: marked as a root block, or nothing but local anaesthetic used."""
@@ -296,30 +348,6 @@ class _InjectionEvidence:
         coded = self.knowledge.codes.find(coding for used in self.procedure.used for coding in used.codings)
         labels = frozenset(e.label for e in coded if e.concept == "corticosteroid" and e.system == "rxnorm")
         return labels.union(*named)
-
-    def _steroid_given_that_day(self) -> bool:
-        day = self.procedure.performed.day if self.procedure.performed else None
-        return day is not None and any(
-            medicine.kind == "MedicationAdministration"
-            and medicine.status in _GIVEN
-            and _was_given_on(medicine, day)
-            and is_drug("corticosteroid", medicine, self.knowledge)
-            for medicine in self.record.medications
-        )
-
-    def _delivery_that_day(self) -> bool:
-        day = self.procedure.performed.day if self.procedure.performed else None
-        return day is not None and any(
-            condition.since is not None
-            and condition.since.day == day
-            and "pregnancy" in self.knowledge.codes.concepts(condition.code.codings)
-            for condition in self.record.conditions
-        )
-
-
-def _was_given_on(medicine: Medication, day: date) -> bool:
-    at = medicine.authored.days if medicine.authored else medicine.first
-    return at is not None and at.day == day
 
 
 def _recency(session: Session, today: date, knowledge: Knowledge) -> tuple[bool, date, date]:

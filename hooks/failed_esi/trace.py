@@ -21,7 +21,7 @@ def decision_of(case: Case, pathway: Pathway, shown: Iterable[str]) -> Decision:
     governing = case.governing
     silence = silence_of(case, pathway)
     return Decision(
-        orders=tuple(order.reference for order in case.intent.orders),
+        orders=tuple(order.reference for order in case.intent.orders if order.has_id),
         ordered_kind=str(case.intent.kind),
         outcome=str(governing.outcome) if governing else None,
         subtype=governing.subtype if governing else None,

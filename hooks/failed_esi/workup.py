@@ -118,10 +118,16 @@ class Chart:
         """Sort the conditions into concepts once."""
         self.record = record
         self.history = history
-        self.reports = reports
         self.today = today
         self.knowledge = knowledge
         self.criteria = knowledge.criteria
+        self.reports_by_name: dict[str, list[ReportedRelief]] = {}
+        self.reports_by_day: dict[date, list[ReportedRelief]] = {}
+        for report in reports:
+            for name in report.about:
+                self.reports_by_name.setdefault(name, []).append(report)
+            if not report.about:
+                self.reports_by_day.setdefault(report.day, []).append(report)
         self.diagnoses = tuple(self._diagnosis(c) for c in record.conditions if self._is_not_future(c))
 
     def is_radicular(self, place: Place) -> bool:
@@ -223,12 +229,13 @@ class Chart:
     ) -> tuple[Decimal | None, tuple[str, ...]]:
         """The relief reported for a procedure from a day on (the best one), and all references it rests on."""
         names = {i.procedure.reference for i in group}
-        reports = [
-            report
-            for report in self.reports
-            if report.day >= since and (names & set(report.about) or (not report.about and report.day == day))
-        ]
-        best = max(reports, key=lambda report: report.percent, default=None)
+        reports = [report for name in names for report in self.reports_by_name.get(name, ())]
+        reports += self.reports_by_day.get(day, ())
+        best = max(
+            (report for report in reports if report.day >= since),
+            key=lambda report: (report.percent, report.reference),
+            default=None,
+        )
         references = (*sorted(names), *([best.reference] if best else []))
         return (best.percent if best else None), references
 
@@ -257,14 +264,18 @@ class Chart:
                 if i.kind is OrderKind.PT and (started := _start(i))
             ),
         )
-        courses: list[Course] = []
-        for first, last, reference in visits:
-            if courses and days_between(courses[-1].last, first) <= self.criteria.pt_gap:
-                course = courses.pop()
-                courses.append(Course(course.first, max(course.last, last), (*course.references, reference)))
+        courses: list[list[tuple[date, date, str]]] = []
+        latest = date.min
+        for visit in visits:
+            if courses and days_between(latest, visit[0]) <= self.criteria.pt_gap:
+                courses[-1].append(visit)
             else:
-                courses.append(Course(first, last, (reference,)))
-        return courses
+                courses.append([visit])
+            latest = max(latest, visit[1])
+        return [
+            Course(visits[0][0], max(last for _, last, _ in visits), tuple(name for _, _, name in visits))
+            for visits in courses
+        ]
 
     def _rehabilitation(self, courses: Iterable[Course]) -> Course | None:
         """F-5: the last course that was long enough and not too long ago."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.chart import SNOMED, coded, condition, esi, hook_request, medication, procedure, score
+from tests.chart import CPT, SNOMED, coded, condition, draft, esi, hook_request, medication, procedure, score
 
 FAILED = (
     esi("2026-03-16"),
@@ -85,3 +85,37 @@ def test_two_levels_ordered_together_get_one_card(call):
     selections = ["ServiceRequest/d1", "ServiceRequest/d2"]
     response = call(hook_request(*FAILED, drafts=drafts, selections=selections))
     assert len(response.json["cards"]) == 1
+
+
+def test_each_of_several_removals_says_which(call):
+    drafts = (draft(name="d1"), draft(name="d2", level="S1"))
+    (found,) = call(hook_request(*FAILED, drafts=drafts, selections=["ServiceRequest/d1", "ServiceRequest/d2"])).json[
+        "cards"
+    ]
+    removals = [s for s in found["suggestions"] if s["actions"][0]["type"] == "delete"]
+    assert [s["label"][-8:] for s in removals] == ["(1 of 2)", "(2 of 2)"]
+    assert [s["actions"][0]["resourceId"] for s in removals] == ["ServiceRequest/d1", "ServiceRequest/d2"]
+
+
+def test_a_draft_without_an_id_is_judged_and_never_named(call):
+    nameless = {key: value for key, value in draft().items() if key != "id"}
+    (found,) = call(hook_request(*FAILED, drafts=(nameless,), hook="order-sign")).json["cards"]
+    assert {s["actions"][0]["type"] for s in found["suggestions"]} == {"create"}
+    assert "order" not in found["extension"]["org.cds-service.decision"]
+
+
+def test_every_id_of_an_answer_is_its_own(call):
+    """Two cards of one kind, for injections of two regions, are two cards."""
+    cervical = esi("2026-03-16", "p2", code=coded(CPT, "62321", "cervical interlaminar ESI with steroid"), level="C6-7")
+    scores = (score(8, "2026-03-10", "n1", site="arm"), score(8, "2026-04-20", "n2", site="arm"))
+    drafts = (draft(name="d1"), draft("62321", "d2", side="", level="C6-7"))
+    selections = ["ServiceRequest/d1", "ServiceRequest/d2"]
+    cards = call(hook_request(*FAILED, cervical, *scores, drafts=drafts, selections=selections)).json["cards"]
+    assert len(cards) == 2
+    ids = [card["uuid"] for card in cards] + [s["uuid"] for card in cards for s in card["suggestions"]]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("member", [{"doNotPerform": True}, {"status": "revoked"}, {"status": "entered-in-error"}])
+def test_an_order_that_is_none_gets_no_card(call, member):
+    assert call(hook_request(*FAILED, drafts=({**draft(), **member},))).json == {"cards": []}
