@@ -62,7 +62,7 @@ _COVERAGE_OF = {
     Region.LUMBAR: Coverage.LUMBAR_SACRAL,
     Region.SACRAL: Coverage.LUMBAR_SACRAL,
 }
-_COVERAGE_NAMES = {
+COVERAGE_NAMES = {
     "cervical-thoracic": Coverage.CERVICAL_THORACIC,
     "lumbar-sacral": Coverage.LUMBAR_SACRAL,
     **{str(region): coverage for region, coverage in _COVERAGE_OF.items()},
@@ -205,7 +205,7 @@ class Anatomy:
             or frozenset(region for region in Region if self.words[region].search(text))
             or frozenset(Region(name) for name in named if name in Region._value2member_map_)
         )
-        coverage = next((_COVERAGE_NAMES[name] for name in named), None)
+        coverage = next((COVERAGE_NAMES[name] for name in named), None)
         if coverage is None and not regions and self.words["caudal"].search(text):
             coverage = Coverage.LUMBAR_SACRAL  # by the way of the sacral canal; the level it reaches is not known
         if coverage is None:
@@ -221,7 +221,7 @@ class Anatomy:
         named = [entry.attributes["region"] for entry in entries if "region" in entry.attributes]
         if not regions:
             regions = frozenset(Region(name) for name in named if name in Region._value2member_map_)
-        coverages = {_COVERAGE_OF[region] for region in regions} or {_COVERAGE_NAMES[name] for name in named}
+        coverages = {_COVERAGE_OF[region] for region in regions} or {COVERAGE_NAMES[name] for name in named}
         return Place(coverages.pop() if len(coverages) == 1 else None, regions)
 
     def sides(

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from cds_service.fhir.codes import CodeEntry
 from cds_service.protocol.card import MAX_SUMMARY, Indicator
 from cds_service.service import KnowledgeError
 from hooks.failed_esi.facts import OrderKind, Outcome
 from hooks.failed_esi.knowledge import Knowledge
 from hooks.failed_esi.tables import Row, Table
+from hooks.failed_esi.toml_files import require
 
 _READ = frozenset({"opened", "secondary", "not-read", "own"})
-_LABEL_LIMIT = 70  # our own labels are short; an official descriptor of a billing code is not
 
 # The longest value of every word that a text of wording.toml may use.
 _NUMBER = "99.9"
@@ -66,8 +65,6 @@ def check_all(knowledge: Knowledge) -> Iterator[str]:
     yield f"{summaries} summaries stay within {MAX_SUMMARY} characters with their longest words"
     _check_words_allowed(knowledge.wording, "wording.toml")
     yield "no text uses a banned word"
-    for entry in knowledge.codes.entries:
-        _check_code(entry)
     yield f"{len(knowledge.codes.entries)} codes are well-formed and pass their check digits"
 
 
@@ -78,61 +75,61 @@ def _all_tables(knowledge: Knowledge) -> tuple[Table, ...]:
 def _check_row(table: Table, row: Row, knowledge: Knowledge) -> None:
     where = f'pathway.toml, [[{table.name}]] row "{row.id}"'
     wording = knowledge.wording
-    _require(row.outcome is None or row.outcome in set(Outcome), where, f"outcome {row.outcome!r} does not exist")
-    _require(row.tier is None or row.tier in wording["tiers"], where, f"tier {row.tier!r} is not worded")
-    _require(row.subtype in {None, "nothing-usable", *wording["subtypes"]}, where, f"{row.subtype!r} is not worded")
+    require(row.outcome is None or row.outcome in set(Outcome), where, f"outcome {row.outcome!r} does not exist")
+    require(row.tier is None or row.tier in wording["tiers"], where, f"tier {row.tier!r} is not worded")
+    require(row.subtype in {None, "nothing-usable", *wording["subtypes"]}, where, f"{row.subtype!r} is not worded")
     for option in (*row.options, *([row.option] if row.option else [])):
-        _require(option in wording["options"], where, f"option {option!r} is not worded")
+        require(option in wording["options"], where, f"option {option!r} is not worded")
     if row.card:
-        _require(row.indicator in set(Indicator), where, f"indicator {row.indicator!r} does not exist")
-        _require(row.card in knowledge.cards["order"], where, f"card {row.card!r} has no place in [cards] order")
+        require(row.indicator in set(Indicator), where, f"indicator {row.indicator!r} does not exist")
+        require(row.card in knowledge.cards["order"], where, f"card {row.card!r} has no place in [cards] order")
         for section in ("cards", "advice", "changes"):
-            _require(row.card in wording[section], where, f"card {row.card!r} is not in wording.toml, [{section}]")
-        _require(bool(row.cites), where, "a row with a card cites no source")
+            require(row.card in wording[section], where, f"card {row.card!r} is not in wording.toml, [{section}]")
+        require(bool(row.cites), where, "a row with a card cites no source")
     if row.silence:
-        _require(row.silence in wording["silence"], where, f"silence {row.silence!r} is not worded")
+        require(row.silence in wording["silence"], where, f"silence {row.silence!r} is not worded")
     for source in row.cites:
-        _require(source in knowledge.sources, where, f"source {source!r} is not in sources.toml")
+        require(source in knowledge.sources, where, f"source {source!r} is not in sources.toml")
 
 
 def _check_cards(knowledge: Knowledge) -> None:
     for name in (*knowledge.cards["order"], *knowledge.cards["advise_against_the_order"]):
-        _require(name in knowledge.wording["cards"], "pathway.toml, [cards]", f"card {name!r} is not worded")
+        require(name in knowledge.wording["cards"], "pathway.toml, [cards]", f"card {name!r} is not worded")
     known = {*_LONGEST, *_composed(knowledge)}
     for name, card in knowledge.wording["cards"].items():
         for word in _words_in(card["summary"]):
             where = f"wording.toml, [cards.{name}] summary"
-            _require(word in known, where, f"word {{{word}}} is not one that a card can fill in")
+            require(word in known, where, f"word {{{word}}} is not one that a card can fill in")
 
 
 def _check_options(knowledge: Knowledge) -> None:
     for option, row in knowledge.offered.items():
-        _require(option in knowledge.wording["options"], f"pathway.toml, [offered.{row.id}]", "option is not worded")
+        require(option in knowledge.wording["options"], f"pathway.toml, [offered.{row.id}]", "option is not worded")
     for option, kinds in knowledge.ordered_through.items():
         where = f"pathway.toml, [ordered_through] {option}"
-        _require(option in knowledge.wording["options"], where, "option is not worded")
+        require(option in knowledge.wording["options"], where, "option is not worded")
         for kind in kinds:
-            _require(kind in set(OrderKind), where, f"kind of order {kind!r} does not exist")
+            require(kind in set(OrderKind), where, f"kind of order {kind!r} does not exist")
     for option, texts in knowledge.wording["options"].items():
         where = f"wording.toml, [options.{option}]"
         for source in texts.get("cites", ()):
-            _require(source in knowledge.sources, where, f"source {source!r} is not in sources.toml")
-        _require(bool(texts.get("cites")), where, "cites no source")
+            require(source in knowledge.sources, where, f"source {source!r} is not in sources.toml")
+        require(bool(texts.get("cites")), where, "cites no source")
         for member in ("text", "already", *(("label", "description", "note") if "order" in texts else ())):
-            _require(member in texts, where, f"{member!r} is missing")
+            require(member in texts, where, f"{member!r} is missing")
 
 
 def _check_citations(knowledge: Knowledge) -> None:
     for name, criterion in knowledge.criteria_table.items():
         where = f"pathway.toml, [criteria.{name}]"
         for member in ("value", "unit", "means", "cites", "basis", "checked_on"):
-            _require(member in criterion, where, f"{member!r} is missing")
+            require(member in criterion, where, f"{member!r} is missing")
         for source in criterion["cites"]:
-            _require(source in knowledge.sources, where, f"source {source!r} is not in sources.toml")
+            require(source in knowledge.sources, where, f"source {source!r} is not in sources.toml")
         has_source = bool(criterion["cites"]) or criterion["basis"] == "site choice"
-        _require(has_source, where, "a criterion whose basis is a source cites none")
+        require(has_source, where, "a criterion whose basis is a source cites none")
     for source in knowledge.sources.values():
-        _require(source.read in _READ, f"sources.toml, [{source.id}]", f"read {source.read!r} does not exist")
+        require(source.read in _READ, f"sources.toml, [{source.id}]", f"read {source.read!r} does not exist")
 
 
 def _check_complete(table: Table, vocabulary: Mapping[str, tuple[str, ...]]) -> int:
@@ -148,7 +145,7 @@ def _check_complete(table: Table, vocabulary: Mapping[str, tuple[str, ...]]) -> 
             stated = ", ".join(f"{column} = {value}" for column, value in facts.items())
             raise KnowledgeError(f"{where}: no row decides {stated}.") from None
     for row in table.rows:
-        _require(row.id in reached, f'{where} row "{row.id}"', "no combination of facts reaches this row")
+        require(row.id in reached, f'{where} row "{row.id}"', "no combination of facts reaches this row")
     return count
 
 
@@ -157,7 +154,7 @@ def _check_summaries(knowledge: Knowledge) -> int:
     for name, card in knowledge.wording["cards"].items():
         length = len(card["summary"].format_map(words))
         where = f"wording.toml, [cards.{name}] summary"
-        _require(length <= MAX_SUMMARY, where, f"{length} characters with its longest words, at most {MAX_SUMMARY}")
+        require(length <= MAX_SUMMARY, where, f"{length} characters with its longest words, at most {MAX_SUMMARY}")
     return len(knowledge.wording["cards"])
 
 
@@ -185,62 +182,4 @@ def _check_words_allowed(value: Any, where: str) -> None:
             _check_words_allowed(item, f"{where}, {name}")
     elif isinstance(value, str):
         banned = _BANNED.search(value)
-        _require(banned is None, where, f"the word {banned[0]!r} is banned from cards" if banned else "")
-
-
-def _check_code(entry: CodeEntry) -> None:
-    where = f"value_sets, [{entry.concept}.{entry.system}] {entry.code}"
-    form, is_valid = _FORMS.get(entry.system, (r".+", _always))
-    _require(bool(re.fullmatch(form, entry.code)), where, "is not a code of this system")
-    _require(entry.is_prefix or is_valid(entry.code), where, "the check digit is wrong")
-    if entry.system == "cpt":
-        is_short = len(entry.label) <= _LABEL_LIMIT and ";" not in entry.label
-        _require(is_short, where, "the label looks like an official descriptor; use a short one of our own")
-
-
-def _always(_: str) -> bool:
-    return True
-
-
-def is_snomed_code(code: str) -> bool:
-    """Whether the last digit is the Verhoeff check digit of a SNOMED CT identifier."""
-    check = 0
-    for position, digit in enumerate(reversed(code)):
-        check = _verhoeff_product(check, _verhoeff_permutation(position % 8, int(digit)))
-    return check == 0
-
-
-def is_loinc_code(code: str) -> bool:
-    """Whether the digit after the dash is the mod-10 check digit of a LOINC code."""
-    number, _, digit = code.partition("-")
-    doubled = "".join(str(int(d) * 2) if place % 2 == 0 else d for place, d in enumerate(reversed(number)))
-    return (10 - sum(int(d) for d in doubled) % 10) % 10 == int(digit)
-
-
-def _verhoeff_product(left: int, right: int) -> int:
-    """Multiplication in the dihedral group of the pentagon."""
-    if left < 5:
-        return (left + right) % 5 if right < 5 else 5 + (left + right - 5) % 5
-    return 5 + (left - 5 - right) % 5 if right < 5 else (left - right) % 5
-
-
-def _verhoeff_permutation(times: int, digit: int) -> int:
-    for _ in range(times):
-        digit = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)[digit]
-    return digit
-
-
-_FORMS: Mapping[str, tuple[str, Callable[[str], bool]]] = {
-    "cpt": (r"\d{4}[\dT]", _always),
-    "hcpcs": (r"[A-Z]\d{4}", _always),
-    "icd-10-cm": (r"[A-Z](\d[\dA-Z](\.[\dA-Z]{1,4})?)?", _always),
-    "icd-10-pcs": (r"[\dA-HJ-NP-Z]{3,7}", _always),
-    "loinc": (r"\d{1,5}-\d", is_loinc_code),
-    "rxnorm": (r"\d{1,8}", _always),
-    "snomed": (r"\d{6,18}", is_snomed_code),
-}
-
-
-def _require(condition: bool, where: str, problem: str) -> None:
-    if not condition:
-        raise KnowledgeError(f"{where}: {problem}.")
+        require(banned is None, where, f"the word {banned[0]!r} is banned from cards" if banned else "")

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from cds_service.fhir.codes import SYSTEM_URIS, CodeEntry, CodeIndex, Coding
+from cds_service.fhir.codes import CodeIndex, Coding
 from cds_service.service import KnowledgeError
 from hooks.failed_esi.anatomy import Anatomy
+from hooks.failed_esi.codesets import LOCAL_SYSTEM, read_value_sets
 from hooks.failed_esi.facts import Facts, SessionFacts, vocabulary
 from hooks.failed_esi.tables import Row, Table
+from hooks.failed_esi.toml_files import Toml, read_toml, require_known
 from hooks.failed_esi.words import Words, first_tokens, word_pattern
 
-LOCAL_SYSTEM = "urn:cds-service:failed-esi"
 FOLDER = Path(__file__).parent
-
-Toml = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +126,7 @@ class Knowledge:
     def ingredients(self, concept: str, text: str) -> frozenset[str]:
         """The ingredients of a drug class that a text names, as whole words."""
         lower = text.lower()
-        return frozenset(name for name, word in self._ingredients[concept] if word.search(lower))
+        return frozenset(name for name, word in self._ingredients.get(concept, ()) if word.search(lower))
 
     def tables(self) -> tuple[tuple[Table, Mapping[str, tuple[str, ...]]], ...]:
         """The first-match tables, each with the vocabulary of its columns."""
@@ -151,10 +148,10 @@ _ORDER_MEMBERS = frozenset({"card", "indicator", "silence", "rules", "cites"})
 
 def read_knowledge(site_value_sets: Path | None = None, profile: str = "policy") -> Knowledge:
     """Read and cross-check all files. Raises KnowledgeError."""
-    pathway = _read_toml(FOLDER / "pathway.toml")
-    wording = _read_toml(FOLDER / "wording.toml")
-    sources = _read_sources(_read_toml(FOLDER / "sources.toml"))
-    words = Words.read(_read_toml(FOLDER / "words.toml"))
+    pathway = read_toml(FOLDER / "pathway.toml")
+    wording = read_toml(FOLDER / "wording.toml")
+    sources = _read_sources(read_toml(FOLDER / "sources.toml"))
+    words = Words.read(read_toml(FOLDER / "words.toml"))
     tier_table = _read_table(pathway, "tier", vocabulary(Facts), _TIER_MEMBERS)
     rows = tuple(row.id for row in tier_table.rows)
     codes = read_value_sets(FOLDER / "value_sets", site_value_sets)
@@ -166,7 +163,7 @@ def read_knowledge(site_value_sets: Path | None = None, profile: str = "policy")
         scales={name: _read_scale(name, table) for name, table in pathway["scales"].items()},
         codes=codes,
         words=words,
-        anatomy=Anatomy.read(_read_toml(FOLDER / "anatomy.toml")),
+        anatomy=Anatomy.read(read_toml(FOLDER / "anatomy.toml")),
         sources=sources,
         wording=wording,
         outcome_table=_read_table(pathway, "outcome", vocabulary(SessionFacts), _OUTCOME_MEMBERS),
@@ -183,58 +180,15 @@ def read_knowledge(site_value_sets: Path | None = None, profile: str = "policy")
         },
         ordered_through={option: frozenset(kinds) for option, kinds in pathway["ordered_through"].items()},
         cards=pathway["cards"],
-        service=_read_toml(FOLDER / "service.toml"),
+        service=read_toml(FOLDER / "service.toml"),
         triggers=words.triggers | first_tokens(e.label for e in codes.entries if e.system == "rxnorm"),
         _ingredients=_read_ingredients(codes),
     )
 
 
-def read_value_sets(folder: Path, site_folder: Path | None = None) -> CodeIndex:
-    """Read the value sets; a site's file replaces ours of the same name, its other files add to them."""
-    files = {path.name: path for path in sorted(folder.glob("*.toml"))}
-    if site_folder is not None:
-        files |= {path.name: path for path in sorted(site_folder.glob("*.toml"))}
-    entries: list[CodeEntry] = []
-    excluded: list[CodeEntry] = []
-    for path in files.values():
-        for concept, table in _read_toml(path).items():
-            entries += _read_codes(path, concept, table)
-            excluded += _read_codes(path, concept, table.get("exclude", {}))
-    return CodeIndex(entries, excluded)
-
-
 def local(code: str, display: str = "") -> Coding:
     """A code of our own system."""
     return Coding(LOCAL_SYSTEM, code, display)
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise KnowledgeError(f"{path.name}: cannot be read: {error}") from error
-
-
-def _read_codes(path: Path, concept: str, table: Toml) -> Iterator[CodeEntry]:
-    """Read the code tables of a concept; codes marked unverified stay in the file and are not used."""
-    for system, codes in table.items():
-        if system in {"means", "sources", "exclude"}:
-            continue
-        if system not in SYSTEM_URIS and system != "local":
-            raise KnowledgeError(
-                f"{path.name}, [{concept}.{system}]: no such code system{_did_you_mean(system, SYSTEM_URIS)}."
-            )
-        for code, value in codes.items():
-            details = {"label": value} if isinstance(value, str) else dict(value)
-            if not details.pop("unverified", False):
-                yield CodeEntry(
-                    concept=concept,
-                    system=LOCAL_SYSTEM if system == "local" else system,
-                    code=code.removesuffix("*"),
-                    label=details.pop("label"),
-                    is_prefix=code.endswith("*"),
-                    attributes=details,
-                )
 
 
 def _read_ingredients(codes: CodeIndex) -> dict[str, tuple[tuple[str, re.Pattern[str]], ...]]:
@@ -252,14 +206,14 @@ def _read_criteria(pathway: Toml, profile: str) -> Criteria:
     given = {name: table["value"] for name, table in pathway["criteria"].items()}
     names = [field.name for field in fields(Criteria)]
     for name in given:
-        _require_known(name, names, f"pathway.toml, [criteria.{name}]", "criterion")
+        require_known(name, names, f"pathway.toml, [criteria.{name}]", "criterion")
     missing = [name for name in names if name not in given]
     if missing:
         raise KnowledgeError(f"pathway.toml, [criteria]: {missing[0]!r} is missing; the code reads it.")
-    _require_known(profile, pathway["profiles"], "CDS_PROFILE", "profile")
+    require_known(profile, pathway["profiles"], "CDS_PROFILE", "profile")
     for profile_name, table in pathway["profiles"].items():
         for name in table.get("criteria", {}):
-            _require_known(name, names, f"pathway.toml, [profiles.{profile_name}]", "criterion")
+            require_known(name, names, f"pathway.toml, [profiles.{profile_name}]", "criterion")
     return Criteria(**{**given, **pathway["profiles"][profile].get("criteria", {})})
 
 
@@ -318,7 +272,7 @@ def _read_row(
 ) -> Row:
     where = f'pathway.toml, [[{table}]] row "{row.get(id_member, "?")}"'
     for member in row:
-        _require_known(member, members, where, "member")
+        require_known(member, members, where, "member")
     values = {key: value for key, value in row.items() if key not in {"id", "when"}}
     for key in ("options", "rules", "cites"):
         if key in values:
@@ -328,17 +282,7 @@ def _read_row(
 
 def _conditions(where: str, when: Toml, columns: Mapping[str, Collection[str]]) -> dict[str, frozenset[str]]:
     for column, values in when.items():
-        _require_known(column, columns, where, "column")
+        require_known(column, columns, where, "column")
         for value in values:
-            _require_known(value, columns[column], f"{where}, when.{column}", "value")
+            require_known(value, columns[column], f"{where}, when.{column}", "value")
     return {column: frozenset(values) for column, values in when.items()}
-
-
-def _require_known(name: str, known: Collection[str], where: str, what: str) -> None:
-    if name not in known:
-        raise KnowledgeError(f"{where}: {what} {name!r} does not exist{_did_you_mean(name, known)}.")
-
-
-def _did_you_mean(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f'; did you mean "{close[0]}"?' if close else f"; known are: {', '.join(sorted(known))}"

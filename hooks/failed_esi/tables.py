@@ -63,8 +63,3 @@ class Table:
         names = self.columns()
         for values in itertools.product(*(vocabulary[name] for name in names)):
             yield dict(zip(names, values, strict=True))
-
-    def unreachable(self, vocabulary: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-        """The ids of rows that no combination ever reaches."""
-        reached = {self.decide(facts).id for facts in self.combinations(vocabulary)}
-        return tuple(row.id for row in self.rows if row.id not in reached)

@@ -8,9 +8,10 @@ import pytest
 
 from cds_service.service import KnowledgeError
 from hooks.failed_esi import knowledge as module
-from hooks.failed_esi.checks import check_all, is_loinc_code, is_snomed_code
+from hooks.failed_esi.checks import check_all
+from hooks.failed_esi.codesets import is_loinc_code, is_snomed_code, read_value_sets
 from hooks.failed_esi.facts import Facts, vocabulary
-from hooks.failed_esi.knowledge import read_knowledge, read_value_sets
+from hooks.failed_esi.knowledge import read_knowledge
 
 FOLDER = Path(module.__file__).parent
 
@@ -134,19 +135,19 @@ def test_the_files_as_they_are_fit_together():
             "value_sets/places.toml",
             '"7771000"',
             '"7771001"',
-            "value_sets, [side-left.snomed] 7771001: the check digit is wrong.",
+            "places.toml, [side-left.snomed] 7771001: the check digit is wrong.",
         ),
         (
             "value_sets/scores.toml",
             '"72514-3"',
             '"72514-4"',
-            "value_sets, [nrs.loinc] 72514-4: the check digit is wrong.",
+            "scores.toml, [nrs.loinc] 72514-4: the check digit is wrong.",
         ),
         (
             "value_sets/diagnoses.toml",
             '"M54.1*"',
             '"54.1*"',
-            "[radicular.icd-10-cm] 54.1: is not a code of this system.",
+            "[radicular.icd-10-cm] 54.1*: is not a code of this system.",
         ),
         (
             "value_sets/cpt.toml",
@@ -158,7 +159,7 @@ def test_the_files_as_they_are_fit_together():
             "value_sets/scores.toml",
             "[nrs.loinc]",
             "[nrs.loink]",
-            'scores.toml, [nrs.loink]: no such code system; did you mean "loinc"?',
+            "scores.toml, [nrs.loink]: code system 'loink' does not exist; did you mean \"loinc\"?",
         ),
         ("pathway.toml", "[about]", "[about", "pathway.toml: cannot be read: "),
     ],
@@ -196,6 +197,40 @@ def test_a_file_of_the_site_adds_to_ours(tmp_path):
     assert {entry.system for entry in codes.entries if entry.concept == "esi"} == {"cpt", "icd-10-pcs", "snomed"}
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[esii.cpt]\n'99999' = 'local'", "site.toml, [esii]: concept 'esii' does not exist; did you mean \"esi\"?"),
+        ("esi = 7", "site.toml, [esi]: must be a table of code systems."),
+        ("[esi]\ncpt = ['99999']", "site.toml, [esi.cpt]: must be a table of codes."),
+        ("[esi.cpt]\n'99999' = 7", "site.toml, [esi.cpt] 99999: must be a label or a table with one."),
+        ("[esi.cpt]\n'99999' = ''", "site.toml, [esi.cpt] 99999: 'label' is missing or empty."),
+        ("[esi.cpt]\n'99999' = { region = 'lumbar' }", "'label' is missing or empty."),
+        (
+            "[esi.cpt]\n'99999' = { label = 'x', region = 'lumber' }",
+            "region 'lumber' does not exist; did you mean \"lumbar\"?",
+        ),
+        ("[esi.cpt]\n'99999' = { label = 'x', regoin = 'lumbar' }", "member 'regoin' does not exist; did you mean"),
+        ("[esi.cpt]\n'99999' = { label = 'x', unverified = 'no' }", "'unverified' must be true or false."),
+        ("[esi.cpt]\n'9999' = 'x'", "site.toml, [esi.cpt] 9999: is not a code of this system."),
+        ("[esi.exclude.snomed]\n'7771001' = 'x'", "site.toml, [esi.exclude.snomed] 7771001: the check digit is wrong."),
+        ("[opioid.rxnorm]\n'1' = '10'", "site.toml, [opioid.rxnorm] 1: the label must be the name of the ingredient."),
+        ("[opioid.local]\n'a b' = 'x'", "site.toml, [opioid.local] a b: is not a code of this system."),
+        ("[esi", "site.toml: cannot be read: "),
+    ],
+)
+def test_a_mistake_in_a_file_of_the_site_is_refused_at_the_start(tmp_path, text, message):
+    (tmp_path / "site.toml").write_text(text.replace("'", '"'), encoding="utf-8")
+    with pytest.raises(KnowledgeError) as error:
+        read_knowledge(tmp_path)
+    assert message in str(error.value)
+
+
+def test_a_drug_class_without_names_of_drugs_names_none(tmp_path):
+    (tmp_path / "medications.toml").write_text('[opioid.local]\n"op" = "any opioid"\n')
+    assert read_knowledge(tmp_path).ingredients("opioid", "oxycodone 5 mg") == frozenset()
+
+
 def test_a_code_that_is_not_verified_is_documented_and_not_used():
     text = (FOLDER / "value_sets" / "cpt.toml").read_text(encoding="utf-8")
     assert '"62310" = {' in text
@@ -213,11 +248,6 @@ def test_every_number_says_where_it_comes_from(knowledge):
     for criterion in knowledge.criteria_table.values():
         assert criterion["basis"] in {"source", "site choice"}
         assert criterion["means"]
-
-
-def test_every_combination_of_facts_has_a_tier_or_none_and_every_row_is_reached(knowledge):
-    for table, words in knowledge.tables():
-        assert table.unreachable(words) == ()
 
 
 def test_the_vocabulary_is_that_of_the_facts():
