@@ -13,7 +13,7 @@ import orjson
 import structlog
 from flask import Flask, Response, request
 from flask_cors import CORS
-from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 import hooks
 from cds_service.answer import Answer, answer
@@ -119,7 +119,9 @@ def _read_body(limit: int) -> bytes:
         )
     try:
         body = request.get_data(cache=False)
-    except (OSError, ClientDisconnected):  # a broken chunk, a lost connection
+    except RequestEntityTooLarge:
+        raise
+    except Exception:  # noqa: BLE001 - a broken chunk or a lost connection: every server has an error of its own
         raise BadRequest("The body broke off.", where="body", advice="Send it again.") from None
     if len(body) > limit:
         raise RequestEntityTooLarge

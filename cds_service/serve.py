@@ -3,14 +3,54 @@
 from __future__ import annotations
 
 import gc
+import socket
 import sys
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import orjson
+import structlog
 from gunicorn.app.base import BaseApplication
+from gunicorn.http import errors
+from gunicorn.workers.gthread import ThreadWorker
 
 from cds_service.app import create_app
+from cds_service.protocol.errors import operation_outcome
 from cds_service.settings import Settings
+
+_REFUSALS = (
+    (errors.LimitRequestLine, HTTPStatus.REQUEST_URI_TOO_LONG),
+    (errors.LimitRequestHeaders, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+    (errors.UnsupportedTransferCoding, HTTPStatus.NOT_IMPLEMENTED),
+    (errors.ExpectationFailed, HTTPStatus.EXPECTATION_FAILED),
+    (errors.ParseException, HTTPStatus.BAD_REQUEST),
+)
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """Refuses what is no HTTP in the words of the service; gunicorn would quote it in its answer and its log."""
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
+        """Answer a request that never reached the application, with an OperationOutcome, and hang up."""
+        found = next((status for kind, status in _REFUSALS if isinstance(exc, kind)), None)
+        status = found or HTTPStatus.INTERNAL_SERVER_ERROR
+        structlog.get_logger().warning("refused", status=int(status), error=type(exc).__name__)
+        issue_type = "structure" if found else "exception"
+        body = orjson.dumps(operation_outcome(issue_type, f"{status.phrase}.", where="HTTP request"))
+        lines = [
+            f"HTTP/1.1 {status.value} {status.phrase}",
+            "Connection: close",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+            "Cache-Control: no-store",
+            # The origin was perhaps never read, so that only "any" can be answered.
+            *(["Access-Control-Allow-Origin: *"] if "*" in self.app.settings.cors_origins else []),
+        ]
+        try:
+            client.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+        except OSError:
+            structlog.get_logger().debug("refused", error="client gone")
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -28,7 +68,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "bind": f"{host}:{self.settings.port}",
             "workers": self.settings.workers,
             "threads": self.settings.threads,
-            "worker_class": "gthread",
+            "worker_class": Worker,
             "preload_app": True,
             "graceful_timeout": 5,
             "timeout": 30,

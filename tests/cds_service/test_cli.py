@@ -43,10 +43,38 @@ def served():
         assert out == ""
         assert process.returncode == 0
         assert '"event": "answered"' in err
+        assert "canary" not in err
 
 
 def test_serve_answers_and_says_nothing_else_on_stdout(served):
     assert requests.get(f"{served}/livez", timeout=10).json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"canary nonsense\r\n\r\n", 400),
+        (b"GET /livez HTTP/1.1\r\nHost x canary\r\n\r\n", 400),
+        (b"GET /" + b"canary" * 2000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: canary\r\n\r\n", 501),
+        (b"GET / HTTP/1.1\r\nX: " + b"canary" * 20_000 + b"\r\n\r\n", 431),
+        (
+            b"POST /cds-services/failed-esi HTTP/1.1\r\nOrigin: https://a.example\r\nConnection: close\r\n"
+            b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\ncanary\r\n",
+            400,
+        ),
+    ],
+)
+def test_what_is_no_http_is_refused_without_quoting_it(served, sent, status):
+    host, port = served.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(sent)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"Access-Control-Allow-Origin: *" in head
+    assert orjson.loads(body)["resourceType"] == "OperationOutcome"
+    assert b"canary" not in answer
 
 
 def test_fire_prints_the_card_and_the_time(run, served):
