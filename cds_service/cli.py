@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import click
 import orjson
@@ -26,6 +27,8 @@ from cds_service.terminal import cards_text, explanation_text
 from cds_service.trust.limits import read_json
 
 _TIMEOUT = 30  # seconds; for a tester, not for an EHR
+_FIRST_YEAR, _LAST_YEAR = 1900, 2200  # further away, the look-back would leave the calendar
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Day(click.ParamType[date]):
@@ -36,12 +39,33 @@ class Day(click.ParamType[date]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
         """Parse the day."""
         try:
-            return value if isinstance(value, date) else date.fromisoformat(value)
+            day = value if isinstance(value, date) else date.fromisoformat(value)
         except ValueError:
             self.fail(f"{value!r} is not a day; write it as YYYY-MM-DD.", param, ctx)
+        if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
+            self.fail(f"{value!r} is not between {_FIRST_YEAR} and {_LAST_YEAR}.", param, ctx)
+        return day
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Commands(click.Group):
+    """The commands; wrong usage is one line on stderr and exit code 2, as every other failure."""
+
+    def main(self, *args: Any, **extra: Any) -> NoReturn:
+        """Run a command and end the process."""
+        try:
+            code = super().main(*args, **{**extra, "standalone_mode": False})
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(2)
+        except click.UsageError as error:
+            asked = error.ctx.command_path if error.ctx else "cds-service"
+            _fail(f"{error.format_message()} `{asked} --help` shows how it is used.")
+        except click.Abort:
+            sys.exit(130)  # interrupted, as a shell counts it
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="cds-service")
 def main() -> None:
     """A CDS Hooks service. `cds-service COMMAND --help` shows each command with an example."""
@@ -120,8 +144,11 @@ def fire(what: str, url: str, as_json: bool) -> None:
     if as_json:
         click.echo(_pretty(body))
     else:
-        click.echo(cards_text(body["cards"]))
-        click.echo(f"200 in {milliseconds:.1f} ms, {len(body['cards'])} card(s)")
+        try:
+            text, count = cards_text(body["cards"]), len(body["cards"])
+        except (KeyError, TypeError, AttributeError, IndexError):
+            _fail(f"{url}: the answer is not what CDS Hooks describes; --json prints it as it came.")
+        click.echo(f"{text}\n200 in {milliseconds:.1f} ms, {count} card(s)")
 
 
 @main.group(invoke_without_command=True)
@@ -227,16 +254,18 @@ def _post(url: str, service_id: str, request: Mapping[str, Any]) -> tuple[dict[s
     """Post a hook request; ends the command when the service is not there or does not answer 200."""
     started = time.perf_counter()
     try:
-        response = requests.post(
-            f"{url}/cds-services/{service_id}",
-            data=orjson.dumps(request),
-            headers={"Content-Type": "application/json"},
-            timeout=_TIMEOUT,
-        )
+        with requests.Session() as session:
+            session.trust_env = urlsplit(url).hostname not in _LOOPBACK  # no proxy reaches this machine
+            response = session.post(
+                f"{url}/cds-services/{service_id}",
+                data=orjson.dumps(request),
+                headers={"Content-Type": "application/json"},
+                timeout=_TIMEOUT,
+            )
         body = response.json()
     except requests.JSONDecodeError:
         _fail(f"{url}: the answer is not JSON; is this a CDS Hooks service?")
-    except requests.RequestException as error:
+    except (requests.RequestException, ValueError) as error:
         _fail(f"{url}: no answer ({type(error).__name__}); start one with `cds-service serve` or name it with --url.")
     if response.status_code != 200:
         _fail(f"{url}: {response.status_code}: {_outcome_text(body)}")
@@ -244,9 +273,11 @@ def _post(url: str, service_id: str, request: Mapping[str, Any]) -> tuple[dict[s
 
 
 def _outcome_text(body: Any) -> str:
-    issues = body.get("issue", []) if isinstance(body, dict) else []
-    texts = [f"{issue.get('details', {}).get('text', '')} {issue.get('diagnostics', '')}".strip() for issue in issues]
-    return " ".join(texts) or "no OperationOutcome"
+    try:
+        texts = [f"{issue['details']['text']} {issue.get('diagnostics', '')}".strip() for issue in body["issue"]]
+    except (KeyError, TypeError, AttributeError):
+        return "no OperationOutcome says why; the log of the service may."
+    return " ".join(texts)
 
 
 @contextmanager

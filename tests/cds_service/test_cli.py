@@ -218,3 +218,53 @@ def test_a_request_with_a_far_too_deep_body_is_refused(run, tmp_path):
         nested = [nested]
     path.write_bytes(orjson.dumps({**body, "extension": nested}))
     assert "more than 64 levels deep" in run("explain", path).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["expl"], "No such command 'expl'."),
+        (["explain"], "Missing argument 'REQUEST.json'."),
+        (["explain", "-", "--today", "soon"], "'soon' is not a day; write it as YYYY-MM-DD."),
+        (["explain", "-", "--today", "1850-01-01"], "is not between 1900 and 2200."),
+        (["fixtures", "show"], "Missing argument 'NAME'."),
+    ],
+)
+def test_wrong_usage_is_one_line_on_stderr(run, arguments, said):
+    done = run(*arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "--help` shows how it is used." in done.stderr
+
+
+def test_without_a_command_the_commands_are_listed(run):
+    done = run()
+    assert done.exit_code == 2
+    assert "explain" in done.output
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (200, {"cards": [{"summary": "only"}]}, "--json prints it as it came."),
+        (200, {"cards": None}, "--json prints it as it came."),
+        (200, {}, "--json prints it as it came."),
+        (200, b"<html>", "not JSON"),
+        (500, {"issue": "x"}, "500: no OperationOutcome says why"),
+        (404, [], "404: no OperationOutcome says why"),
+    ],
+)
+def test_fire_survives_an_answer_of_any_shape(run, httpserver, status, body, said):
+    answer = body if isinstance(body, bytes) else orjson.dumps(body)
+    httpserver.expect_request("/cds-services/failed-esi").respond_with_data(answer, status=status)
+    done = run("fire", SCENARIO, "--url", httpserver.url_for(""))
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_no_proxy_stands_between_a_tester_and_this_machine(run, served, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert run("fire", SCENARIO, "--url", served).exit_code == 0
