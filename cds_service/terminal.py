@@ -15,7 +15,9 @@ _LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
 def card_text(card: Mapping[str, Any]) -> str:
     """One card: indicator, summary, detail, and the suggestions as buttons."""
     lines = [f"[{_INDICATORS[card['indicator']]}] {card['summary']}", "", *_markdown(card.get("detail", ""))]
-    for suggestion in card.get("suggestions", ()):
+    suggestions = card.get("suggestions", ())
+    lines += [""] if suggestions else []
+    for suggestion in suggestions:
         lines.append(f"[ {suggestion['label']} ]  {suggestion['actions'][0]['description']}")
     if reasons := card.get("overrideReasons"):
         lines += ["", *_wrap(f"Not now, because: {' | '.join(reason['display'] for reason in reasons)}")]

@@ -43,10 +43,12 @@ def decision_of(case: Case, pathway: Pathway, shown: Iterable[str]) -> Decision:
 
 
 def silence_of(case: Case, pathway: Pathway) -> str | None:
-    """Why no card is shown; an injection that might be one is named as such."""
-    if case.silence == "no-session" and any(u.is_possible for u in pathway.history.uncounted):
-        return "possible-only"
-    return case.silence
+    """Why no card is shown; an injection without a date, and one that might be one, are named as such."""
+    if case.silence != "no-session":
+        return case.silence
+    if pathway.history.undated:
+        return "undated-only"
+    return "possible-only" if any(u.is_possible for u in pathway.history.uncounted) else case.silence
 
 
 def _rules(case: Case) -> tuple[str, ...]:
