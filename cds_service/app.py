@@ -13,7 +13,7 @@ import orjson
 import structlog
 from flask import Flask, Response, request
 from flask_cors import CORS
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 import hooks
 from cds_service.answer import Answer, answer
@@ -119,13 +119,20 @@ def _read_body(limit: int) -> bytes:
         )
     try:
         body = request.get_data(cache=False)
-    except RequestEntityTooLarge:
-        raise
-    except Exception:  # noqa: BLE001 - a broken chunk or a lost connection: every server has an error of its own
-        raise BadRequest("The body broke off.", where="body", advice="Send it again.") from None
+    except (OSError, ClientDisconnected):
+        raise _broken_body() from None
     if len(body) > limit:
         raise RequestEntityTooLarge
     return body
+
+
+def _broken_body() -> BadRequest:
+    return BadRequest("The body broke off.", where="body", advice="Send it again.")
+
+
+def answer_broken_body(_: Exception) -> Response:
+    """The answer to a body that could not be read; servers have errors of their own for it."""
+    return _error_response(_broken_body())
 
 
 def _json(body: object, status: int = 200) -> Response:

@@ -15,7 +15,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 
-from cds_service.app import create_app
+from cds_service.app import answer_broken_body, create_app
 from cds_service.protocol.errors import operation_outcome
 from cds_service.settings import Settings
 
@@ -88,6 +88,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         collector walk every loaded model again and again, which costs more than the request itself.
         """
         app = create_app(settings=self.settings)
+        app.register_error_handler(errors.ParseException, answer_broken_body)  # met while a chunked body is read
         gc.collect()
         gc.freeze()
         gc.set_threshold(500_000, 20, 100)

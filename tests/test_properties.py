@@ -116,7 +116,7 @@ def client():
     return create_app(settings=Settings(log_level="error"), today=lambda: date(2026, 6, 1)).test_client()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(body=mutated())
 def test_a_mutated_request_is_answered_or_refused_and_never_breaks(client, body):
     sent = json.dumps(body)  # the standard library also writes integers of any size
