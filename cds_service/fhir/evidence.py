@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +94,7 @@ def read_bundle(bundle: Resource) -> tuple[dict[str, list[Resource]], dict[str, 
     by_url: dict[str, Resource] = {}
     empty = 0
     entries = bundle.get("entry")
-    for entry in entries if isinstance(entries, list) else _objects(entries):
+    for entry in entries if isinstance(entries, list) else objects(entries):
         resource = entry.get("resource") if isinstance(entry, dict) else None
         if not isinstance(resource, dict) or not isinstance(kind := resource.get("resourceType"), str):
             empty += 1
@@ -115,7 +115,7 @@ def _read_bundle(key: str, bundle: Resource, depth: int = 1) -> Answer:
     nested = [_read_bundle(key, inner, depth + 1) for inner in by_type.pop("Bundle", []) if depth < _DEEPEST_BUNDLE]
     missing = _number_missing(bundle, sum(map(len, by_type.values())) + len(nested))
     has_answer = bool(by_type or nested) or (not missing and (bool(outcomes) or not entries))
-    has_failed = any(_has_failed(outcome) for outcome in outcomes) or any(map(_was_refused, _objects(entries)))
+    has_failed = any(_has_failed(outcome) for outcome in outcomes) or any(map(_was_refused, objects(entries)))
     return Answer(
         _merged((by_type, *(answer.by_type for answer in nested))),
         by_url | {url: r for answer in nested for url, r in answer.by_url.items()},
@@ -155,18 +155,20 @@ def _was_refused(entry: Resource) -> bool:
 
 def _has_failed(outcome: Resource) -> bool:
     """Whether the search failed; an outcome that does not say how severe it is counts as a failure."""
-    issues = _objects(outcome.get("issue"))
+    issues = objects(outcome.get("issue"))
     severities = {str(issue.get("severity")).strip().lower() for issue in issues}
     return not severities or not severities <= _NO_FAILURE
 
 
 def _has_next_page(bundle: Resource) -> bool:
-    return any(link.get("relation") == "next" for link in _objects(bundle.get("link")))
+    return any(link.get("relation") == "next" for link in objects(bundle.get("link")))
 
 
-def _objects(value: object) -> Iterator[Resource]:
-    """The objects of a list; a single object counts as a list of one."""
-    yield from (item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict))
+def objects(value: object) -> list[Resource]:
+    """The objects of a list; a single object counts as a list of one, as some servers send it."""
+    if isinstance(value, dict):
+        return [value]
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _merged(groups: Iterable[Mapping[str, Sequence[Resource]]]) -> dict[str, Sequence[Resource]]:

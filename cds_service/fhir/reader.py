@@ -15,7 +15,7 @@ import orjson
 
 from cds_service.fhir.codes import CodeIndex, Coding, system_name
 from cds_service.fhir.dates import DateSpan, Moment, read_moment, read_year, years_before
-from cds_service.fhir.evidence import Evidence
+from cds_service.fhir.evidence import Evidence, objects
 from cds_service.fhir.record import (
     Allergy,
     Concept,
@@ -65,7 +65,7 @@ class Medications:
     def _find(self, reference: str, resource: Resource) -> Resource | None:
         if reference.startswith("#"):
             return next(
-                (item for item in _objects(resource.get("contained")) if item.get("id") == reference[1:]),
+                (item for item in objects(resource.get("contained")) if item.get("id") == reference[1:]),
                 None,
             )
         return self._by_name.get(reference) or self._by_name.get(local_reference(reference))
@@ -122,19 +122,19 @@ def read_concept(value: object) -> Concept:
 def read_words(value: object) -> str:
     """Read the words of a CodeableConcept: its text and the displays of its codings."""
     if not isinstance(value, dict):
-        return "; ".join(read_words(item) for item in _objects(value))
+        return "; ".join(read_words(item) for item in objects(value))
     text = value.get("text")
     words = [text] if isinstance(text, str) else []
-    words += [display for item in _objects(value.get("coding")) if isinstance(display := item.get("display"), str)]
+    words += [display for item in objects(value.get("coding")) if isinstance(display := item.get("display"), str)]
     return "; ".join(words)[:_LONGEST_NAME]
 
 
 def read_codings(value: object) -> tuple[Coding, ...]:
     """Read the codes of a CodeableConcept, without its words."""
     if not isinstance(value, dict):
-        return tuple(coding for item in _objects(value) for coding in read_codings(item))
+        return tuple(coding for item in objects(value) for coding in read_codings(item))
     found = []
-    for item in _objects(value.get("coding")):
+    for item in objects(value.get("coding")):
         code, system = item.get("code"), item.get("system")
         if isinstance(code, str) and code:
             found.append(Coding(system_name(system) if isinstance(system, str) else "", code.strip()))
@@ -211,7 +211,7 @@ class _Reading:
         for resource in _latest(known):
             if _word(resource.get("status")) not in _REPORTED or not self._is_about_a_patient(resource):
                 continue
-            for part in (resource, *_objects(resource.get("component"))):
+            for part in (resource, *objects(resource.get("component"))):
                 if knows(part):
                     yield from self._observation(resource, part, read_concept(part.get("code")))
 
@@ -246,7 +246,7 @@ class _Reading:
     def coverages(self) -> Iterator[Coverage]:
         for resource in _latest(self.by_type.get("Coverage", ())):
             if _word(resource.get("status")) in {"", "active"}:
-                payors = [_text(payor.get("display")) for payor in _objects(resource.get("payor"))]
+                payors = [_text(payor.get("display")) for payor in objects(resource.get("payor"))]
                 words = "; ".join(word for word in [read_concept(resource.get("type")).words, *payors] if word)
                 yield Coverage(reference=reference_of(resource), words=words)
 
@@ -316,7 +316,7 @@ class _Reading:
 
     def _used(self, resource: Resource) -> tuple[Concept, ...]:
         """Read the substances used, coded or referenced."""
-        references = [_medication_reference(item) for item in _objects(resource.get("usedReference"))]
+        references = [_medication_reference(item) for item in objects(resource.get("usedReference"))]
         named = [
             self.known_medications.concept({**reference, "contained": resource.get("contained")})
             for reference in references
@@ -431,15 +431,15 @@ def _version(resource: Resource) -> tuple[str, bytes]:
 
 
 def _concepts(value: object) -> tuple[Concept, ...]:
-    return tuple(concept for concept in map(read_concept, _objects(value)) if concept != Concept())
+    return tuple(concept for concept in map(read_concept, objects(value)) if concept != Concept())
 
 
 def _reasons(resource: Resource) -> tuple[Concept, ...]:
     """The reasons given in place: coded, contained, or only named by the display of a reference."""
-    contained = {f"#{item.get('id')}": item.get("code") for item in _objects(resource.get("contained"))}
+    contained = {f"#{item.get('id')}": item.get("code") for item in objects(resource.get("contained"))}
     referenced = (
         _joined(read_concept(contained.get(_text(item.get("reference")))), Concept(words=_text(item.get("display"))))
-        for item in _objects(resource.get("reasonReference"))
+        for item in objects(resource.get("reasonReference"))
     )
     return (*_concepts(resource.get("reasonCode")), *(concept for concept in referenced if concept != Concept()))
 
@@ -451,19 +451,12 @@ def _joined(*concepts: Concept) -> Concept:
     )
 
 
-def _objects(value: object) -> list[Resource]:
-    """The objects of a list; a single object counts as a list of one."""
-    if isinstance(value, dict):
-        return [value]
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
 def _references(value: object) -> tuple[str, ...]:
-    return tuple(local_reference(_text(item.get("reference"))) for item in _objects(value) if item.get("reference"))
+    return tuple(local_reference(_text(item.get("reference"))) for item in objects(value) if item.get("reference"))
 
 
 def _notes(resource: Resource) -> str:
-    texts = (_text(note.get("text")) for note in _objects(resource.get("note")))
+    texts = (_text(note.get("text")) for note in objects(resource.get("note")))
     return "; ".join(text for text in texts if text)[:_LONGEST_NOTE]
 
 
