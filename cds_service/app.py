@@ -94,7 +94,7 @@ def create_app(
 
 def load_services(settings: Settings) -> tuple[Service, ...]:
     """Build every service of the medicine for this site."""
-    site = Site(value_sets=settings.value_sets, profile=settings.profile)
+    site = Site(settings.value_sets, settings.profile, settings.public_url, settings.emergency_url)
     return tuple(build(site) for build in hooks.SERVICES)
 
 

@@ -90,7 +90,9 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What a site may set: a folder of value sets that add to or replace ours, and a named policy profile."""
+    """What a site may set: its value sets and policy profile, and the addresses that cards may name."""
 
     value_sets: Path | None = None
     profile: str = "policy"
+    public_url: str | None = None
+    emergency_url: str | None = None

@@ -36,12 +36,15 @@ class Settings(BaseSettings):
     value_sets: DirectoryPath | None = Field(
         None, description="Folder of value-set files that replace ours of the same name or add to them"
     )
-    profile: str = Field("policy", description="Policy profile of the pathway: policy or guideline")
+    profile: str = Field("policy", description="Policy profile of the pathway, by its name in pathway.toml")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         ("*",), description="Origins that browsers may call from, separated by commas"
     )
     public_url: str | None = Field(
         None, description="Address under which clients reach this service, for links on cards"
+    )
+    emergency_url: str | None = Field(
+        None, description="Address of the site's emergency pathway, named on cards about red flags"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line")
 
@@ -67,7 +70,7 @@ class Settings(BaseSettings):
             raise ValueError("not an origin such as https://ehr.example.org, without path or trailing slash")
         return value
 
-    @field_validator("public_url")
+    @field_validator("public_url", "emergency_url")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         if value and not _ADDRESS.fullmatch(value):
@@ -79,7 +82,7 @@ class Settings(BaseSettings):
     def _any_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("value_sets", "public_url", mode="before")
+    @field_validator("value_sets", "public_url", "emergency_url", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return value or None

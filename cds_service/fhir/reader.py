@@ -206,13 +206,13 @@ class _Reading:
 
     def observations(self) -> Iterator[Observation]:
         """Read each number of an observation, its own and those of its components."""
-        knows = self.codes.knows
-        known = (r for r in self.by_type.get("Observation", ()) if knows(r) or "component" in r)
-        for resource in _latest(known):
+        is_relevant = self._is_relevant_observation
+        relevant = (r for r in self.by_type.get("Observation", ()) if "component" in r or is_relevant(r))
+        for resource in _latest(relevant):
             if _word(resource.get("status")) not in _REPORTED or not self._is_about_a_patient(resource):
                 continue
             for part in (resource, *objects(resource.get("component"))):
-                if knows(part):
+                if is_relevant(part):
                     yield from self._observation(resource, part, read_concept(part.get("code")))
 
     def medicines(self) -> Iterator[Medication]:
@@ -256,6 +256,9 @@ class _Reading:
         for resource in _latest(relevant):
             if self._is_about_a_patient(resource):
                 yield resource, self._code(kind, resource)
+
+    def _is_relevant_observation(self, part: Resource) -> bool:
+        return self.codes.knows(part) or self._is_relevant_by_words("Observation", part)
 
     def _is_relevant_by_words(self, kind: str, resource: Resource) -> bool:
         if kind.startswith("Medication"):

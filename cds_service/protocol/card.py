@@ -47,6 +47,14 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """An address the clinician may open; it leaves the EHR."""
+
+    label: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """Advice for one clinical question. `id` is constant and names the kind of card."""
 
@@ -57,4 +65,5 @@ class Card:
     source: Source
     topic: Coding
     suggestions: tuple[Suggestion, ...] = ()
+    links: tuple[Link, ...] = ()
     override_reasons: tuple[Coding, ...] = ()

@@ -47,6 +47,8 @@ def card_json(card: Card, addressee: Addressee, extension: Mapping[str, Any]) ->
             for number, suggestion in enumerate(card.suggestions)
         ]
         members["selectionBehavior"] = "any"
+    if card.links:
+        members["links"] = [{"label": link.label, "url": link.url, "type": "absolute"} for link in card.links]
     if card.override_reasons:
         members["overrideReasons"] = [coding_json(reason) for reason in card.override_reasons]
     return {**members, "extension": dict(extension)}

@@ -7,9 +7,10 @@ from datetime import date
 from functools import partial
 
 from cds_service.fhir.record import PatientRecord
+from cds_service.protocol.card import Indicator
 from cds_service.protocol.hook_request import HookRequest
 from cds_service.service import Advice, Advised, Decision, Service, Site
-from hooks.failed_esi.cards import Writer
+from hooks.failed_esi.cards import Addresses, Writer
 from hooks.failed_esi.checks import check_all, require_consistent
 from hooks.failed_esi.decision import Case, Pathway
 from hooks.failed_esi.knowledge import Knowledge, read_knowledge
@@ -17,6 +18,8 @@ from hooks.failed_esi.orders import read_intents
 from hooks.failed_esi.relevance import concerns, is_relevant, prefetch
 from hooks.failed_esi.tables import Row
 from hooks.failed_esi.trace import decision_of
+
+_INDICATORS = tuple(Indicator)
 
 
 def service(site: Site) -> Service:
@@ -32,7 +35,7 @@ def service(site: Site) -> Service:
         required=frozenset(knowledge.service["required"]),
         knowledge_version=knowledge.version,
         demo=knowledge.service["demo"],
-        advise=partial(advise, knowledge=knowledge),
+        advise=partial(advise, knowledge=knowledge, addresses=_addresses(site, knowledge)),
         concerns=partial(concerns, knowledge=knowledge),
         codes=knowledge.codes,
         is_relevant=partial(is_relevant, knowledge=knowledge),
@@ -40,7 +43,14 @@ def service(site: Site) -> Service:
     )
 
 
-def advise(request: HookRequest, record: PatientRecord, today: date, knowledge: Knowledge) -> Advice:
+def _addresses(site: Site, knowledge: Knowledge) -> Addresses:
+    page = f"{site.public_url}/knowledge/{knowledge.service['id']}" if site.public_url else None
+    return Addresses(page, site.emergency_url)
+
+
+def advise(
+    request: HookRequest, record: PatientRecord, today: date, knowledge: Knowledge, addresses: Addresses
+) -> Advice:
     """Find the sessions, judge each, establish the facts, decide, write the cards."""
     pathway = Pathway(request, record, today, knowledge)
     cases = [pathway.decide(intent) for intent in read_intents(request.selected, record, knowledge)]
@@ -52,17 +62,30 @@ def advise(request: HookRequest, record: PatientRecord, today: date, knowledge: 
     }
     return Advice(
         cards=tuple(
-            Advised(Writer(case, record, today, knowledge).write(row), decisions[case.intent]) for case, row in said
+            Advised(Writer(case, record, today, knowledge, addresses).write(row), decisions[case.intent])
+            for case, row in said
         ),
         decisions=tuple(decisions[case.intent] for case in _weightiest_first(cases, said)),
     )
 
 
 def _in_order(said: list[tuple[Case, Row]], knowledge: Knowledge) -> Sequence[tuple[Case, Row]]:
-    """SUP-6: the cards in the order of the pathway, and no more than may be shown."""
+    """SUP-6: the cards in the order of the pathway, and no more than may be shown.
+
+    A finding is about the patient: of several orders that meet it, the one it weighs on most gets the card.
+    """
     order = knowledge.cards["order"]
-    ranked = sorted(said, key=lambda case_and_row: order.index(case_and_row[1].card))
-    return ranked[: knowledge.cards["at_most"]]
+    ranked = sorted(said, key=lambda pair: (order.index(pair[1].card), -_INDICATORS.index(str(pair[1].indicator))))
+    shown = [
+        (case, row)
+        for place, (case, row) in enumerate(ranked)
+        if not (case.met and row.card in {earlier.card for _, earlier in ranked[:place]} and _is_about_findings(row))
+    ]
+    return shown[: knowledge.cards["at_most"]]
+
+
+def _is_about_findings(row: Row) -> bool:
+    return str(row.card).startswith(("RED-FLAG", "OTHER-PATHWAY"))
 
 
 def _weightiest_first(cases: list[Case], said: Sequence[tuple[Case, Row]]) -> list[Case]:

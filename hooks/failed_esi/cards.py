@@ -11,21 +11,37 @@ from typing import Any
 from cds_service.fhir.codes import Coding
 from cds_service.fhir.dates import days_between
 from cds_service.fhir.record import PatientRecord
-from cds_service.protocol.card import Card, Indicator, NewOrder, Source, Suggestion
+from cds_service.protocol.card import Card, Indicator, Link, NewOrder, Source, Suggestion
 from hooks.failed_esi.anatomy import MIDLINE, Coverage, Place
 from hooks.failed_esi.decision import Case
-from hooks.failed_esi.facts import Done, OrderKind, Outcome, Sedative
+from hooks.failed_esi.facts import Done, OrderKind, Outcome, Taken, columns
 from hooks.failed_esi.knowledge import Knowledge, local
+from hooks.failed_esi.orders import is_urgent
 from hooks.failed_esi.outcome import Assessment
+from hooks.failed_esi.red_flags import Finding
 from hooks.failed_esi.scores import Pair
 from hooks.failed_esi.tables import Row
 from hooks.failed_esi.workup import Workup
 
+# The criteria that a line of a checklist may name.
+_NUMBERS = (
+    "blocks_needed", "block_relief", "ablation_relief", "sacroiliac_block_relief", "stimulation_primary",
+    "stimulation_secondary", "stimulation_trial_relief",
+)  # fmt: skip
 _COVERAGE_NAMES = {Coverage.CERVICAL_THORACIC: "cervical/thoracic", Coverage.LUMBAR_SACRAL: "lumbar/sacral"}
 _NAMED_LEVELS = 2  # a summary has room for so many; more are called by their region
 _DRUG_OPTION = "neuropathic-medication"
 # What is missing there could turn the finding round, so the card says it first; the rest is named at its end.
 _COULD_NEGATE = ("procedures", "observations", "conditions")
+_OVERRIDING = ("RED-FLAG", "OTHER-PATHWAY")
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a card may lead, when the site says so."""
+
+    page: str | None = None
+    emergency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +52,20 @@ class Writer:
     record: PatientRecord
     today: date
     knowledge: Knowledge
+    addresses: Addresses = Addresses()
 
     def write(self, row: Row) -> Card:
         """The card that a row of a table asks for."""
         name = str(row.card)
-        words = self._words()
+        words = {**self._words(), **self._finding_words(row)}
         return Card(
             id=name,
             summary=self.text("cards", name, "summary").format_map(words),
             detail=self._detail(name, row, words),
             indicator=Indicator(str(row.indicator)),
-            source=Source(self.text("source", "label").format_map(words)),
+            source=Source(self.text("source", "label").format_map(words), self.addresses.page),
             topic=local(name.replace("-", "").replace(":", ""), self.text("cards", name, "title")),
+            links=self._links(name),
             suggestions=tuple(self._suggestions(name)),
             override_reasons=tuple(
                 local(code, display) for code, display in self.knowledge.wording["override"].items()
@@ -75,6 +93,8 @@ class Writer:
             if case.target.place.coverage
             else "same",
             "region": str(case.target.place.region or "affected"),
+            "trial_relief": str(criteria.stimulation_trial_relief),
+            "min_gap": str(criteria.min_gap),
         }
         if case.governing:
             words |= self._session_words(case.governing)
@@ -94,7 +114,33 @@ class Writer:
             "days": str(days_between(session.days.last, self.today)),
             "result": self._result(assessment),
             "unknown": self._unknown(assessment),
+            "outcome": self.text("outcomes", str(assessment.outcome)),
         }
+
+    def _finding_words(self, row: Row) -> dict[str, str]:
+        """The weightiest finding behind a red flag or another pathway."""
+        met = next((one for one in self.case.met if one.row.id == row.id), None)
+        if met is None or not row.card:
+            return {}
+        calls = self.knowledge.wording["calls"]
+        call = calls.get(row.id) or calls.get(row.tier or "", "")
+        return {**self._words_of(met.finding), "call": call}
+
+    def _words_of(self, finding: Finding) -> dict[str, str]:
+        after = finding.days_after_injection
+        words = {
+            "finding": finding.label,
+            "since": str(finding.since or self.text("red_flag", "undated")),
+            "after": "" if after is None else self.text("red_flag", "after").format(after_days=after),
+        }
+        if finding.grades:
+            words |= {"before": _number(finding.grades[0]), "after_value": _number(finding.grades[1])}
+        return words
+
+    def _links(self, name: str) -> tuple[Link, ...]:
+        if name != "RED-FLAG" or not self.addresses.emergency:
+            return ()
+        return (Link(self.text("red_flags", "link_label"), self.addresses.emergency),)
 
     def _result(self, assessment: Assessment) -> str:
         """The outcome in a few words: scores, reported relief or what was coded."""
@@ -129,20 +175,51 @@ class Writer:
 
     def _detail(self, name: str, row: Row, words: dict[str, str]) -> str:
         """What was found, what is missing, options, cautions and sources, in this order."""
-        has_options = name in {"FAILED-ESI-NEXT-TIER", "PARTIAL-RESPONSE"}
-        options = list(self._option_lines()) if has_options else []
+        has_options = name in self.knowledge.cards["with_options"] and bool(self.case.tier.options)
         sections = [
             self._unread_first(),
-            self._section("found", self._found(name, words)),
-            self._section("missing", self._missing(name)),
+            self._section("found", [*self._found(name, words), *self._lines_on_file()]),
+            self._section("missing", self._missing(name, row)),
             self.text("advice", name).format_map(words),
-            self._section("options", options),
-            self._tried_and_ordered(),
+            self._priority(name),
+            self._section("options", list(self._option_lines()) if has_options else []),
+            self._tried_and_ordered() if has_options or name == "PATHWAY-IN-PROGRESS" else "",
+            self._cautions(name, has_options=has_options),
             self.text("changes", name),
             self._sources(row, has_options),
             self.text("limits", "line"),
         ]
         return "\n\n".join(section for section in sections if section)
+
+    def _lines_on_file(self) -> Iterator[str]:
+        """Findings that raise no card of their own: undated, older, or a cancer elsewhere."""
+        for line, met in {(one.row.line, one.finding.label): one for one in self.case.met if one.row.line}.items():
+            yield self._line(str(line[0]), self._words_of(met.finding))
+
+    def _priority(self, name: str) -> str:
+        """What a red flag says on an order that fits it: imaging, referral, decompression."""
+        if name != "RED-FLAG":
+            return ""
+        link = self.text("red_flags", "link").format(url=self.addresses.emergency) if self.addresses.emergency else ""
+        kind, lines = str(self.case.intent.kind), []
+        if kind in self.knowledge.red_flags["fits"]:
+            lines.append(self.text("red_flags", "fits" if is_urgent(self.case.intent, self.knowledge) else "priority"))
+        return "\n\n".join(line for line in [*lines, link] if line)
+
+    def _cautions(self, name: str, *, has_options: bool) -> str:
+        """SAFE-1 to SAFE-8, for what is ordered and for what is offered."""
+        if name.startswith(_OVERRIDING):
+            return ""
+        offered = (*self.case.options, *self.case.parallel) if has_options else ()
+        cautions = self.case.on_file.cautions([str(self.case.intent.kind), *offered], self.knowledge)
+        criteria = self.knowledge.criteria
+        words = {
+            "glucose_high": criteria.glucose_high,
+            "older_age": criteria.older_age,
+            "steroid_sessions": self.case.on_file.steroid_sessions,
+        }
+        lines = [self.text("cautions", caution.id).format_map(words) for caution in cautions]
+        return self._section("cautions", lines)
 
     def _section(self, heading: str, lines: Iterable[str]) -> str:
         items = [f"* {line}" for line in lines]
@@ -159,6 +236,9 @@ class Writer:
 
     def _found(self, name: str, words: dict[str, str]) -> Iterator[str]:
         case = self.case
+        if name.startswith(_OVERRIDING):
+            yield from self._finding_lines(name)
+            return
         if name == "ANNUAL-CAP":
             yield self._line("counted", {**words, "list": ", ".join(str(s.days) for s in case.counted)})
             return
@@ -176,6 +256,14 @@ class Writer:
         if earlier:
             yield self._line("earlier", {"list": ", ".join(earlier)})
         yield from self._workup_lines()
+
+    def _finding_lines(self, name: str) -> Iterator[str]:
+        """The coded findings with their dates, and nothing of the ladder."""
+        for one in self.case.met:
+            if one.row.card == name:
+                is_measured = one.finding.grades is not None
+                yield self._line("strength" if is_measured else "finding", self._words_of(one.finding))
+        yield self._line("not-a-diagnosis")
 
     def _session_line(self, assessment: Assessment, session_words: dict[str, str]) -> str:
         session = assessment.session
@@ -243,9 +331,10 @@ class Writer:
         if workup.rehabilitation is Done.OPEN and self.case.tier.rule != "TIER-1":
             yield missing["therapy"].format_map({"weeks": criteria.pt_min // 7})
 
-    def _missing(self, name: str) -> Iterator[str]:
+    def _missing(self, name: str, row: Row) -> Iterator[str]:
         workup, criteria = self.case.workup, self.knowledge.criteria
         missing = self.knowledge.wording["missing"]
+        yield from self._checklist(row)
         if name in {"FAILED-ESI-NEXT-TIER", "PATHWAY-IN-PROGRESS", "PARTIAL-RESPONSE"} and workup:
             yield from self._missing_of(workup) if self.case.tier.options else ()
         if name == "CLARIFY-OUTCOME" and self.case.governing and self.case.governing.subtype in missing:
@@ -262,10 +351,17 @@ class Writer:
         if self.record.unreadable:
             yield missing["unreadable"].format_map({"count": len(self.record.unreadable)})
 
+    def _checklist(self, row: Row) -> Iterator[str]:
+        """The prerequisites that were not found, for a card that asks for them."""
+        words = {name: getattr(self.knowledge.criteria, name) for name in _NUMBERS}
+        words |= {"weeks": self.knowledge.criteria.pt_min // 7, "trial_relief": words["stimulation_trial_relief"]}
+        for asked in self.knowledge.checklist_table.all_that_hold({**columns(self.case.facts), "row": row.id}):
+            yield self.text("checklist", str(asked.option)).format_map(words)
+
     def _option_lines(self) -> Iterator[str]:
         for option in (*self.case.options, *self.case.parallel):
             text = self.text("options", option, "text")
-            if option == _DRUG_OPTION and self.case.facts.sedative is not Sedative.NOT_FOUND:
+            if option == _DRUG_OPTION and self.case.facts.sedative is not Taken.NOT_FOUND:
                 text = f"{text} {self.text('options', option, f'sedative-{self.case.facts.sedative}')}"
             yield f"In parallel: {text}" if option in self.case.parallel else text
 
@@ -289,7 +385,8 @@ class Writer:
 
     def _sources(self, row: Row, has_options: bool) -> str:
         """One line of sources; a star marks those that were not read themselves."""
-        cited = [*row.cites, *(self.case.governing.row.cites if self.case.governing else ())]
+        is_overriding = str(row.card).startswith(_OVERRIDING)
+        cited = [*row.cites, *(self.case.governing.row.cites if self.case.governing and not is_overriding else ())]
         if has_options:
             cited += self.case.tier.cites
             for option in (*self.case.options, *self.case.parallel):
@@ -309,22 +406,23 @@ class Writer:
 
     def _suggestions(self, name: str) -> Iterator[Suggestion]:
         cards = self.knowledge.cards
-        if name in {"FAILED-ESI-NEXT-TIER", "PARTIAL-RESPONSE"}:
+        if name in cards["with_options"]:
             offered = [option for option in (*self.case.options, *self.case.parallel) if self._can_be_ordered(option)]
             for option in offered[: cards["suggestions_at_most"]]:
                 yield self._create(option)
         if name in cards["advise_against_the_order"]:
+            words = {"order": self.text("orders", str(self.case.intent.kind))}
             removable = [order for order in self.case.intent.orders if order.has_id]
             for number, order in enumerate(removable, start=1):
                 which = f" ({number} of {len(removable)})" if len(removable) > 1 else ""
                 yield Suggestion(
-                    label=self.text("remove", "label") + which,
-                    description=self.text("remove", "description") + which,
+                    label=self.text("remove", "label").format_map(words) + which,
+                    description=self.text("remove", "description").format_map(words) + which,
                     remove=order.reference,
                 )
 
     def _can_be_ordered(self, option: str) -> bool:
-        is_blocked = option == _DRUG_OPTION and self.case.facts.sedative is not Sedative.NOT_FOUND
+        is_blocked = option == _DRUG_OPTION and self.case.facts.sedative is not Taken.NOT_FOUND
         return "order" in self.knowledge.wording["options"][option] and not is_blocked
 
     def _create(self, option: str) -> Suggestion:

@@ -9,10 +9,11 @@ from typing import Any
 
 from cds_service.protocol.card import MAX_SUMMARY, Indicator
 from cds_service.service import KnowledgeError
-from hooks.failed_esi.facts import OrderKind, Outcome
+from hooks.failed_esi.cautions import FOUND
+from hooks.failed_esi.facts import FindingKind, OrderKind, Outcome
 from hooks.failed_esi.knowledge import Knowledge
 from hooks.failed_esi.tables import Row, Table
-from hooks.failed_esi.toml_files import require
+from hooks.failed_esi.toml_files import require, require_known
 
 _READ = frozenset({"opened", "secondary", "not-read", "own"})
 
@@ -39,6 +40,9 @@ _LONGEST: Mapping[str, str] = {
     "after": _NUMBER,
     "percent": "-100",
     "stated": "partially successful",
+    "trial_relief": "50",
+    "min_gap": "14",
+    "since": "2026-12-31",
 }
 _BANNED = re.compile(r"\b(must|contraindicated|guaranteed?|regenerat\w*|heals?|cures?|failed patient)\b", re.IGNORECASE)
 
@@ -50,6 +54,7 @@ def require_consistent(knowledge: Knowledge) -> None:
             _check_row(table, row, knowledge)
     _check_cards(knowledge)
     _check_options(knowledge)
+    _check_cautions(knowledge)
     _check_citations(knowledge)
 
 
@@ -69,7 +74,7 @@ def check_all(knowledge: Knowledge) -> Iterator[str]:
 
 
 def _all_tables(knowledge: Knowledge) -> tuple[Table, ...]:
-    return (*(table for table, _ in knowledge.tables()), knowledge.parallel_table)
+    return (*(table for table, _ in knowledge.tables()), knowledge.parallel_table, knowledge.checklist_table)
 
 
 def _check_row(table: Table, row: Row, knowledge: Knowledge) -> None:
@@ -78,8 +83,10 @@ def _check_row(table: Table, row: Row, knowledge: Knowledge) -> None:
     require(row.outcome is None or row.outcome in set(Outcome), where, f"outcome {row.outcome!r} does not exist")
     require(row.tier is None or row.tier in wording["tiers"], where, f"tier {row.tier!r} is not worded")
     require(row.subtype in {None, "nothing-usable", *wording["subtypes"]}, where, f"{row.subtype!r} is not worded")
+    listed = "checklist" if table.name == "checklist" else "options"
     for option in (*row.options, *([row.option] if row.option else [])):
-        require(option in wording["options"], where, f"option {option!r} is not worded")
+        require(option in wording[listed], where, f"option {option!r} is not worded")
+    require(row.line is None or row.line in wording["found"], where, f"line {row.line!r} is not worded")
     if row.card:
         require(row.indicator in set(Indicator), where, f"indicator {row.indicator!r} does not exist")
         require(row.card in knowledge.cards["order"], where, f"card {row.card!r} has no place in [cards] order")
@@ -93,7 +100,11 @@ def _check_row(table: Table, row: Row, knowledge: Knowledge) -> None:
 
 
 def _check_cards(knowledge: Knowledge) -> None:
-    for name in (*knowledge.cards["order"], *knowledge.cards["advise_against_the_order"]):
+    for name in (
+        *knowledge.cards["order"],
+        *knowledge.cards["advise_against_the_order"],
+        *knowledge.cards["with_options"],
+    ):
         require(name in knowledge.wording["cards"], "pathway.toml, [cards]", f"card {name!r} is not worded")
     known = {*_LONGEST, *_composed(knowledge)}
     for name, card in knowledge.wording["cards"].items():
@@ -117,6 +128,27 @@ def _check_options(knowledge: Knowledge) -> None:
         require(bool(texts.get("cites")), where, "cites no source")
         for member in ("text", "already", *(("label", "description", "note") if "order" in texts else ())):
             require(member in texts, where, f"{member!r} is missing")
+
+
+def _check_cautions(knowledge: Knowledge) -> None:
+    for caution in knowledge.cautions:
+        where = f'pathway.toml, [[caution]] "{caution.id}"'
+        require(caution.id in knowledge.wording["cautions"], where, "is not worded")
+        require(bool(caution.cites), where, "cites no source")
+        for found in caution.found:
+            require_known(found, FOUND, where, "found")
+        for source in caution.cites:
+            require(source in knowledge.sources, where, f"source {source!r} is not in sources.toml")
+    known = {*OrderKind, *knowledge.wording["options"]}
+    for trait, names in knowledge.traits.items():
+        for name in names:
+            require_known(name, known, f"pathway.toml, [traits] {trait}", "order or option")
+    for kind, criteria in knowledge.windows.items():
+        require_known(kind, [*FindingKind], "pathway.toml, [windows]", "finding")
+        for name in criteria:
+            require_known(name, knowledge.criteria_table, f"pathway.toml, [windows] {kind}", "criterion")
+    for name in (*knowledge.red_flags["spine_specific"], *knowledge.red_flags["fits"]):
+        require_known(name, [*OrderKind], "pathway.toml, [red_flags]", "kind of order")
 
 
 def _check_citations(knowledge: Knowledge) -> None:
@@ -169,6 +201,10 @@ def _composed(knowledge: Knowledge) -> dict[str, str]:
         "result": longest(wording["result"].values()),
         "unknown": longest(wording["unknown"].values()),
         "tier_short": longest(tier["short"] for tier in wording["tiers"].values()),
+        "outcome": longest(wording["outcomes"].values()),
+        "call": longest(wording["calls"].values()),
+        "after": wording["red_flag"]["after"].format(after_days=42),
+        "finding": longest(e.label for e in knowledge.codes.entries if e.concept in set(FindingKind)),
     }
 
 

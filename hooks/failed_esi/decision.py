@@ -11,21 +11,38 @@ from cds_service.fhir.dates import days_between, months_before, years_before
 from cds_service.fhir.record import Order, PatientRecord
 from cds_service.protocol.hook_request import HookRequest
 from hooks.failed_esi.anatomy import Place
+from hooks.failed_esi.cautions import OnFile, read_on_file
 from hooks.failed_esi.facts import (
     Cap,
     Facts,
     Interval,
     OrderKind,
     Outcome,
+    Payer,
     Person,
     Progress,
+    Reach,
     State,
     Strength,
+    SurgeryGap,
+    Switch,
+    YesNo,
     columns,
 )
 from hooks.failed_esi.knowledge import Knowledge
-from hooks.failed_esi.orders import Intent, Target, is_elsewhere, order_kind, order_target, reason_codings
+from hooks.failed_esi.orders import (
+    Intent,
+    Target,
+    ablation_target,
+    is_drug,
+    is_elsewhere,
+    is_urgent,
+    order_kind,
+    order_target,
+    reason_codings,
+)
 from hooks.failed_esi.outcome import Assessment, Judge
+from hooks.failed_esi.red_flags import Met, Watch
 from hooks.failed_esi.sessions import (
     History,
     Session,
@@ -61,6 +78,8 @@ class Case:
     already_ordered: tuple[str, ...]
     parallel: tuple[str, ...]
     rows: tuple[Row, ...]
+    met: tuple[Met, ...]
+    on_file: OnFile
     n_failed: int
     changed_technique: bool
     grade: str | None
@@ -78,7 +97,7 @@ class Case:
     @property
     def silence(self) -> str | None:
         """Why nothing is said, when nothing is."""
-        return None if self.said else self.rows[-1].silence
+        return None if self.said else next((row.silence for row in self.rows if row.silence), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +123,7 @@ class Pathway:
         self.history: History = read_history(record, today, knowledge)
         self.judge = Judge(record, self.history, today, knowledge)
         self.chart = Chart(record, self.history, self.judge.reports, today, knowledge)
+        self.watch = Watch(record, self.chart.diagnoses, self.history, today, knowledge)
 
     def decide(self, intent: Intent) -> Case:
         """Establish the facts of one intent and look up what follows."""
@@ -116,7 +136,6 @@ class Pathway:
         assessments = tuple(self.judge.assess(session, is_radicular=is_radicular) for session in sessions)
         governing = assessments[-1] if assessments else None
         workup = self.chart.workup(target.place, governing.session) if governing else None
-        counted = self._counted(target)
         n_failed = self._n_failed(assessments, target)
         changed = governing is not None and target.differs_in_technique_from(governing.session.target)
         facts = Facts(
@@ -124,33 +143,37 @@ class Pathway:
             person=person,
             state=self._state(assessments),
             interval=self._interval(governing),
-            cap=Cap.REACHED if len(counted) >= self.criteria.cap_sessions else Cap.BELOW,
+            cap=self._cap(target),
             strength=_strength(governing, is_retry=n_failed == 1 and changed),
+            sedating=self._sedating(intent),
+            ablation_target=ablation_target(intent, self.knowledge),
+            surgery_gap=self._surgery_gap(governing),
+            payer=self._payer(),
+            payer_checks=Switch.ON if self.knowledge.has_payer_checks else Switch.OFF,
         )
         if workup:
             facts = _with_workup(facts, workup)
-        tier = self.knowledge.tier_table.decide(columns(facts))
+        met = self._met(replace(intent, target=target), person, has_session=governing is not None)
+        overriding = _overriding(met, intent, self.knowledge)
+        tier = overriding[0] if overriding else self.knowledge.tier_table.decide(columns(facts))
         offered = self._offered(tier.options, facts)
         ordered = self._ordered_since(governing, intent, target)
         facts = replace(facts, progress=self._progress(offered, ordered))
         by_name = columns(facts)
-        rows = (
-            self.knowledge.interval_table.decide(by_name),
-            self.knowledge.cap_table.decide(by_name),
-            self.knowledge.order_table.decide(by_name),
-        )
         return Case(
             intent=intent,
             target=target,
             facts=facts,
             assessments=assessments,
-            counted=counted,
+            counted=self._counted(target, self.criteria.cap_months),
             workup=workup,
             tier=tier,
             options=tuple(option for option in offered if not self._is_ordered(option, ordered)),
             already_ordered=tuple(option for option in offered if self._is_ordered(option, ordered)),
             parallel=self._parallel(tier, by_name, ordered),
-            rows=rows,
+            rows=overriding or tuple(table.decide(by_name) for table in self.knowledge.order_tables),
+            met=met,
+            on_file=read_on_file(self.record, self.chart.diagnoses, self.history, target, self.today, self.knowledge),
             n_failed=n_failed,
             changed_technique=changed,
             grade=_grade(governing, target),
@@ -188,11 +211,48 @@ class Pathway:
         if governing is None:
             return Interval.LONG_ENOUGH
         elapsed = days_between(governing.session.days.first, self.today)
-        return Interval.TOO_SHORT if elapsed < self.criteria.earliest_evaluation else Interval.LONG_ENOUGH
+        return Interval.TOO_SHORT if elapsed < self.criteria.min_gap else Interval.LONG_ENOUGH
 
-    def _counted(self, target: Target) -> tuple[Session, ...]:
-        since = months_before(self.today, self.criteria.cap_months)
-        return sessions_in_cap_period(self.history, target, since)
+    def _cap(self, target: Target) -> Cap:
+        """D-1c: the limit of the year, and the shorter one that some payers add."""
+        criteria = self.criteria
+        is_reached = len(self._counted(target, criteria.cap_months)) >= criteria.cap_sessions
+        if criteria.second_cap_sessions and not is_reached:
+            is_reached = len(self._counted(target, criteria.second_cap_months)) >= criteria.second_cap_sessions
+        return Cap.REACHED if is_reached else Cap.BELOW
+
+    def _counted(self, target: Target, months: int) -> tuple[Session, ...]:
+        return sessions_in_cap_period(self.history, target, months_before(self.today, months))
+
+    def _met(self, intent: Intent, person: Person, *, has_session: bool) -> tuple[Met, ...]:
+        """Gates 3 and 5: the findings that this order is checked for."""
+        is_specific = str(intent.kind) in self.knowledge.red_flags["spine_specific"]
+        if intent.kind is OrderKind.UNRELATED or person is Person.CHILD:
+            return ()
+        if not is_specific and not self.watch.has_recent_injection():
+            return ()
+        is_whole = person is Person.ADULT and (has_session or intent.kind is OrderKind.ESI)
+        return self.watch.meet(intent, Reach.ALL if is_whole else Reach.RED_FLAGS)
+
+    def would_flag(self, intent: Intent) -> bool:
+        """Whether a red flag would be shown on this order if a spinal injection were on file (gate 3)."""
+        return any(one.row.card for one in self.watch.meet(intent, Reach.RED_FLAGS))
+
+    def _sedating(self, intent: Intent) -> YesNo:
+        """D-9: whether a drafted medicine is a gabapentinoid or a tricyclic."""
+        is_sedating = any(is_drug("sedating-neuropathic", order, self.knowledge) for order in intent.orders)
+        return YesNo.YES if is_sedating else YesNo.NO
+
+    def _surgery_gap(self, governing: Assessment | None) -> SurgeryGap:
+        """D-11, D-12: the days since the last session, all of which must agree that it was so recent."""
+        elapsed = days_between(governing.session.days.first, self.today) if governing else None
+        if elapsed is None or elapsed > self.criteria.surgery_gap_long:
+            return SurgeryGap.LONG
+        return SurgeryGap.SHORT if elapsed < self.criteria.surgery_gap_short else SurgeryGap.MEDIUM
+
+    def _payer(self) -> Payer:
+        is_medicare = any(self.knowledge.words.mean("medicare", coverage.words) for coverage in self.record.coverages)
+        return Payer.MEDICARE if is_medicare else Payer.OTHER
 
     def _n_failed(self, assessments: tuple[Assessment, ...], target: Target) -> int:
         """EPI-2: failed sessions of the episode since its last success."""
@@ -259,6 +319,18 @@ class Pathway:
         return tuple(row.id for row in rows if not self._is_ordered(row.id, ordered))
 
 
+def _overriding(met: tuple[Met, ...], intent: Intent, knowledge: Knowledge) -> tuple[Row, ...]:
+    """Red flags and other pathways replace every other row; on an urgent order that fits, they only inform."""
+    said: dict[str, Row] = {}
+    for one in met:  # the weightiest first
+        if one.row.card:
+            said.setdefault(one.row.card, one.row)
+    if not said:
+        return tuple(one.row for one in met if one.row.silence)[:1]
+    fits = str(intent.kind) in knowledge.red_flags["fits"] and is_urgent(intent, knowledge)
+    return tuple(replace(row, indicator="info") if fits and card == "RED-FLAG" else row for card, row in said.items())
+
+
 def _with_workup(facts: Facts, workup: Workup) -> Facts:
     return replace(
         facts,
@@ -269,12 +341,19 @@ def _with_workup(facts: Facts, workup: Workup) -> Facts:
         rehabilitation=workup.rehabilitation,
         drug_trial=workup.drug_trial,
         sedative=workup.sedative,
+        opioid=workup.opioid,
+        cancer=workup.cancer,
+        radicular=YesNo.YES if workup.is_radicular else YesNo.NO,
+        cardiac_device=workup.cardiac_device,
         sacroiliac_target=workup.sacroiliac_target,
         facet_target=workup.facet_target,
         lesion=workup.lesion,
         ablation=workup.ablation,
+        sacroiliac_block=workup.sacroiliac_block,
         mild=workup.mild,
         stimulation=workup.stimulation,
+        stimulation_indicated=workup.stimulation_indicated,
+        stimulation_trial=workup.stimulation_trial,
         secondary_stimulation=workup.secondary_stimulation,
     )
 

@@ -150,8 +150,8 @@ class DrugTrial(StrEnum):
     DONE = "done"
 
 
-class Sedative(StrEnum):
-    """Whether a medicine that adds to the sedation of gabapentinoids is taken; UNKNOWN when medicines were not read."""
+class Taken(StrEnum):
+    """Whether a medicine of a class is taken; UNKNOWN when medicines were not, or not completely, read."""
 
     TAKEN = "taken"
     UNKNOWN = "unknown"
@@ -174,10 +174,92 @@ class Lesion(StrEnum):
 
 
 class Eligible(StrEnum):
-    """Whether the conditions of an option are met; unknown never unlocks."""
+    """Whether the conditions of an option are met; UNKNOWN when diagnoses were not read, and never unlocks."""
 
     YES = "yes"
     NO = "no"
+    UNKNOWN = "unknown"
+
+
+class YesNo(StrEnum):
+    """Whether something is so, as far as the data sent tell."""
+
+    YES = "yes"
+    NO = "no"
+
+
+class Switch(StrEnum):
+    """Whether a site has a group of checks switched on."""
+
+    ON = "on"
+    OFF = "off"
+
+
+class AblationTarget(StrEnum):
+    """What a drafted ablation is aimed at; NONE for every other order."""
+
+    NONE = "none"
+    FACET = "facet"
+    SACROILIAC = "sacroiliac"
+    BASIVERTEBRAL = "basivertebral"
+
+
+class StimulationTrial(StrEnum):
+    """Whether a stimulator trial with enough relief is on file (D-5)."""
+
+    MET = "met"
+    NOT_FOUND = "not-found"
+
+
+class SurgeryGap(StrEnum):
+    """How long ago the last injection was, as surgery sees it (D-11, D-12)."""
+
+    SHORT = "short"
+    MEDIUM = "medium"
+    LONG = "long"
+
+
+class Payer(StrEnum):
+    """Who pays, where that matters."""
+
+    MEDICARE = "medicare"
+    OTHER = "other"
+
+
+class FindingKind(StrEnum):
+    """What a finding is; the names are those of the value sets, but for the fall of strength that is measured."""
+
+    CAUDA_EQUINA = "cauda-equina"
+    BLADDER_BOWEL = "bladder-bowel"
+    FOOT_DROP = "foot-drop"
+    STRENGTH_FALL = "strength-fall"
+    WEAKNESS = "weakness"
+    CORD = "cord"
+    CORD_INJURY = "cord-injury"
+    SPINAL_INFECTION = "spinal-infection"
+    PROCEDURE_INFECTION = "procedure-infection"
+    CORD_TUMOUR = "cord-tumour"
+    SPINAL_TUMOUR = "spinal-tumour"
+    MALIGNANCY = "malignancy"
+    FRACTURE = "fracture"
+    PREGNANT = "pregnant"
+    PALLIATIVE = "palliative"
+
+
+class Age(StrEnum):
+    """How old a finding is, by the windows of its kind."""
+
+    NEW = "new"
+    LATELY = "lately"
+    OLD = "old"
+    UNDATED = "undated"
+
+
+class Reach(StrEnum):
+    """What an order is checked for: red flags alone (gate 3), or the other pathways too (gate 5)."""
+
+    RED_FLAGS = "red-flags"
+    ALL = "all"
 
 
 class Stimulation(StrEnum):
@@ -235,25 +317,53 @@ class Facts:
     conservative_care: Done = Done.OPEN
     rehabilitation: Done = Done.OPEN
     drug_trial: DrugTrial = DrugTrial.NOT_ASKED
-    sedative: Sedative = Sedative.NOT_FOUND
+    sedative: Taken = Taken.NOT_FOUND
+    opioid: Taken = Taken.NOT_FOUND
+    sedating: YesNo = YesNo.NO
+    cancer: YesNo = YesNo.NO
+    radicular: YesNo = YesNo.NO
+    cardiac_device: YesNo = YesNo.NO
     sacroiliac_target: Retarget = Retarget.NONE
     facet_target: Retarget = Retarget.NONE
     lesion: Lesion = Lesion.NONE
     ablation: Eligible = Eligible.NO
     mild: Eligible = Eligible.NO
+    ablation_target: AblationTarget = AblationTarget.NONE
+    sacroiliac_block: YesNo = YesNo.NO
     stimulation: Stimulation = Stimulation.NONE
+    stimulation_indicated: Eligible = Eligible.NO
+    stimulation_trial: StimulationTrial = StimulationTrial.NOT_FOUND
+    surgery_gap: SurgeryGap = SurgeryGap.LONG
+    payer: Payer = Payer.OTHER
+    payer_checks: Switch = Switch.ON
     secondary_stimulation: Eligible = Eligible.NO
 
 
-_COLUMNS = {facts: tuple(field.name for field in fields(facts)) for facts in (SessionFacts, Facts)}
+@dataclass(frozen=True, slots=True)
+class FindingFacts:
+    """The columns of the findings table: one finding, as one order meets it."""
+
+    finding: FindingKind
+    age: Age = Age.UNDATED
+    known: YesNo = YesNo.NO
+    after_injection: YesNo = YesNo.NO
+    neck_injection: YesNo = YesNo.NO
+    exposes: YesNo = YesNo.NO
+    reach: Reach = Reach.ALL
 
 
-def columns(facts: SessionFacts | Facts) -> dict[str, str]:
+AnyFacts = SessionFacts | Facts | FindingFacts
+_COLUMNS: dict[type[AnyFacts], tuple[str, ...]] = {
+    facts: tuple(field.name for field in fields(facts)) for facts in (SessionFacts, Facts, FindingFacts)
+}
+
+
+def columns(facts: AnyFacts) -> dict[str, str]:
     """The facts by column name."""
     return {name: getattr(facts, name) for name in _COLUMNS[type(facts)]}
 
 
-def vocabulary(facts: type[SessionFacts] | type[Facts]) -> dict[str, tuple[str, ...]]:
+def vocabulary(facts: type[AnyFacts]) -> dict[str, tuple[str, ...]]:
     """Every column with the values it can take."""
     hints: dict[str, Any] = get_type_hints(facts)
     return {name: tuple(str(value) for value in hint) for name, hint in hints.items()}

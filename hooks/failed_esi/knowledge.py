@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import date
 from decimal import Decimal
@@ -14,7 +14,7 @@ from cds_service.fhir.codes import CodeIndex, Coding
 from cds_service.service import KnowledgeError
 from hooks.failed_esi.anatomy import Anatomy
 from hooks.failed_esi.codesets import LOCAL_SYSTEM, read_value_sets
-from hooks.failed_esi.facts import Facts, SessionFacts, vocabulary
+from hooks.failed_esi.facts import Facts, FindingFacts, OrderKind, SessionFacts, vocabulary
 from hooks.failed_esi.tables import Row, Table
 from hooks.failed_esi.toml_files import Toml, read_toml, require_known
 from hooks.failed_esi.words import Words, first_tokens, word_pattern
@@ -58,6 +58,26 @@ class Criteria:
     ablations_per_year: int
     stimulation_primary: int
     stimulation_secondary: int
+    min_gap: int
+    second_cap_sessions: int
+    second_cap_months: int
+    red_flag_cord: int
+    red_flag_bladder: int
+    red_flag_bladder_late: int
+    red_flag_motor: int
+    strength_fall: int
+    strength_at_most: int
+    injury_after_injection: int
+    deficit_after_injection: int
+    infection_max_age: int
+    procedure_infection_max_age: int
+    fracture_max_age: int
+    pregnancy_max_age: int
+    stimulation_trial_relief: int
+    surgery_gap_short: int
+    surgery_gap_long: int
+    glucose_high: int
+    older_age: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +95,16 @@ class Scale:
     change: Decimal | None = None
     is_t_score: bool = False
     higher_is_better: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """What to bear in mind when something found on file meets what an order or option brings with it."""
+
+    id: str
+    found: frozenset[str]
+    brings: str
+    cites: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +143,14 @@ class Knowledge:
     outcome_table: Table
     tier_table: Table
     parallel_table: Table
-    interval_table: Table
-    cap_table: Table
-    order_table: Table
+    finding_table: Table
+    order_tables: tuple[Table, ...]
+    checklist_table: Table
+    cautions: tuple[Caution, ...]
+    traits: Mapping[str, frozenset[str]]
+    windows: Mapping[str, tuple[str, ...]]
+    red_flags: Mapping[str, frozenset[str]]
+    has_payer_checks: bool
     offered: Mapping[str, Row]
     ordered_through: Mapping[str, frozenset[str]]
     cards: Toml
@@ -128,21 +163,26 @@ class Knowledge:
         lower = text.lower()
         return frozenset(name for name, word in self._ingredients.get(concept, ()) if word.search(lower))
 
+    def kinds_with_cards(self) -> frozenset[str]:
+        """The kinds of order that some row has a card for."""
+        rows = [row for table in self.order_tables for row in table.rows if row.card]
+        return frozenset(kind for row in rows for kind in row.when.get("ordered", frozenset(OrderKind)))
+
     def tables(self) -> tuple[tuple[Table, Mapping[str, tuple[str, ...]]], ...]:
         """The first-match tables, each with the vocabulary of its columns."""
         pathway = vocabulary(Facts)
         return (
             (self.outcome_table, vocabulary(SessionFacts)),
+            (self.finding_table, vocabulary(FindingFacts)),
             (self.tier_table, pathway),
-            (self.interval_table, pathway),
-            (self.cap_table, pathway),
-            (self.order_table, pathway),
+            *((table, pathway) for table in self.order_tables),
         )
 
 
 # What a row of each table may say besides its conditions.
 _OUTCOME_MEMBERS = frozenset({"outcome", "subtype", "shows", "softens", "cites"})
 _TIER_MEMBERS = frozenset({"tier", "options", "cites"})
+_FINDING_MEMBERS = frozenset({"card", "tier", "indicator", "silence", "line", "cites"})
 _ORDER_MEMBERS = frozenset({"card", "indicator", "silence", "rules", "cites"})
 
 
@@ -153,7 +193,9 @@ def read_knowledge(site_value_sets: Path | None = None, profile: str = "policy")
     sources = _read_sources(read_toml(FOLDER / "sources.toml"))
     words = Words.read(read_toml(FOLDER / "words.toml"))
     tier_table = _read_table(pathway, "tier", vocabulary(Facts), _TIER_MEMBERS)
-    rows = tuple(row.id for row in tier_table.rows)
+    order_tables = tuple(
+        _read_table(pathway, name, vocabulary(Facts), _ORDER_MEMBERS) for name in pathway["cards"]["tables"]
+    )
     codes = read_value_sets(FOLDER / "value_sets", site_value_sets)
     return Knowledge(
         version=pathway["about"]["version"],
@@ -168,12 +210,15 @@ def read_knowledge(site_value_sets: Path | None = None, profile: str = "policy")
         wording=wording,
         outcome_table=_read_table(pathway, "outcome", vocabulary(SessionFacts), _OUTCOME_MEMBERS),
         tier_table=tier_table,
-        parallel_table=_read_table(
-            pathway, "parallel", {**vocabulary(Facts), "row": rows}, frozenset({"option"}), id_member="option"
-        ),
-        interval_table=_read_table(pathway, "interval", vocabulary(Facts), _ORDER_MEMBERS),
-        cap_table=_read_table(pathway, "cap", vocabulary(Facts), _ORDER_MEMBERS),
-        order_table=_read_table(pathway, "order", vocabulary(Facts), _ORDER_MEMBERS),
+        parallel_table=_read_list(pathway, "parallel", (tier_table,)),
+        finding_table=_read_table(pathway, "finding", vocabulary(FindingFacts), _FINDING_MEMBERS),
+        order_tables=order_tables,
+        checklist_table=_read_list(pathway, "checklist", order_tables),
+        cautions=tuple(_read_caution(caution, pathway["traits"]) for caution in pathway["caution"]),
+        traits={trait: frozenset(names) for trait, names in pathway["traits"].items()},
+        windows={kind: tuple(names) for kind, names in pathway["windows"].items()},
+        red_flags={name: frozenset(values) for name, values in pathway["red_flags"].items()},
+        has_payer_checks=pathway["profiles"][profile].get("payer_checks", True),
         offered={
             option: Row(option, _conditions(f"offered.{option}", when, vocabulary(Facts)))
             for option, when in pathway["offered"].items()
@@ -265,6 +310,17 @@ def _read_table(
         name,
         tuple(_read_row(name, row, columns, {*members, "id", "when"}, id_member) for row in pathway[name]),
     )
+
+
+def _read_list(pathway: Toml, name: str, of: Iterable[Table]) -> Table:
+    """A table in which every row that holds applies; its rows may ask which row of other tables decided."""
+    rows = tuple(row.id for table in of for row in table.rows)
+    return _read_table(pathway, name, {**vocabulary(Facts), "row": rows}, frozenset({"option"}), id_member="option")
+
+
+def _read_caution(table: Toml, traits: Toml) -> Caution:
+    require_known(table["brings"], traits, f'pathway.toml, [[caution]] "{table["id"]}"', "trait")
+    return Caution(table["id"], frozenset(table["found"]), table["brings"], tuple(table["cites"]))
 
 
 def _read_row(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cds_service.fhir.codes import CodeEntry, Coding
 from cds_service.fhir.record import Concept, Medication, Order, PatientRecord, Procedure
 from hooks.failed_esi.anatomy import BOTH_SIDES, MIDLINE, Place, Side
-from hooks.failed_esi.facts import OrderKind
+from hooks.failed_esi.facts import AblationTarget, OrderKind
 from hooks.failed_esi.knowledge import Knowledge
 
 # Codes of these systems say exactly what was done: beside one of them, words decide nothing.
@@ -39,6 +39,9 @@ _PROCEDURE_KINDS = (
 )
 _ORDERS = frozenset({"ServiceRequest", "MedicationRequest"})
 _WITHDRAWN = frozenset({"revoked", "cancelled", "entered-in-error"})
+# Given or done for other parts of the body as well.
+_FOR_ANYTHING = frozenset({OrderKind.NEUROPATHIC, OrderKind.OPIOID, OrderKind.BIOLOGIC})
+_ABLATION_TARGETS = (AblationTarget.FACET, AblationTarget.SACROILIAC, AblationTarget.BASIVERTEBRAL)
 _OTHER_CONCEPTS = {"rfa-sacroiliac": OrderKind.RFA, "rfa-basivertebral": OrderKind.RFA}
 # In this order: a combination product with an opioid is an opioid.
 _DRUG_KINDS = {
@@ -103,7 +106,7 @@ def read_intents(selected: Iterable[Order], record: PatientRecord, knowledge: Kn
     """
     intents: list[Intent] = []
     for order in sorted(selected, key=lambda order: (order.reference, repr(order))):
-        kind = order_kind(order, knowledge)
+        kind = _kind_for(order, record, knowledge)
         target = order_target(order, record, knowledge)
         for index, known in enumerate(intents):
             if known.kind is kind and known.target.place.reaches(target.place):
@@ -112,6 +115,19 @@ def read_intents(selected: Iterable[Order], record: PatientRecord, knowledge: Kn
         else:
             intents.append(Intent(kind, (order,), target))
     return tuple(intents)
+
+
+def ablation_target(intent: Intent, knowledge: Knowledge) -> AblationTarget:
+    """D-3: what a drafted ablation is aimed at, by code, else by words; of several the facet joints come first."""
+    if intent.kind is not OrderKind.RFA:
+        return AblationTarget.NONE
+    targets = {_one_ablation_target(order, knowledge) for order in intent.orders}
+    return next(target for target in _ABLATION_TARGETS if target in targets)
+
+
+def is_urgent(intent: Intent, knowledge: Knowledge) -> bool:
+    """Whether one of the orders carries an urgent priority."""
+    return any(order.priority in knowledge.red_flags["urgent"] for order in intent.orders)
 
 
 def order_kind(order: Order, knowledge: Knowledge) -> OrderKind:
@@ -216,6 +232,33 @@ def is_drug(concept: str, medicine: Medication | Order, knowledge: Knowledge) ->
     return concept in knowledge.codes.concepts(medicine.code.codings) or bool(
         knowledge.ingredients(concept, medicine.code.words)
     )
+
+
+def _kind_for(order: Order, record: PatientRecord, knowledge: Knowledge) -> OrderKind:
+    """The kind of a draft for this patient: some drugs and products have nothing to do with the spine (3.10)."""
+    kind = order_kind(order, knowledge)
+    if kind not in _FOR_ANYTHING:
+        return kind
+    reasons = reason_codings(order, record)
+    if is_elsewhere(order.body_sites, reasons, knowledge):
+        return OrderKind.UNRELATED
+    if kind is OrderKind.OPIOID and is_drug("opioid-agonist-treatment", order, knowledge):
+        conditions = (condition.code.codings for condition in record.conditions if condition.active)
+        codings = [*reasons, *(coding for codings in conditions for coding in codings)]
+        return OrderKind.UNRELATED if "opioid-disorder" in knowledge.codes.concepts(codings) else kind
+    return kind
+
+
+def _one_ablation_target(order: Order, knowledge: Knowledge) -> AblationTarget:
+    concepts, words = knowledge.codes.concepts(order.code.codings), order.code.words.lower()
+    if "rfa-sacroiliac" in concepts:
+        return AblationTarget.SACROILIAC
+    if "rfa-basivertebral" in concepts:
+        return AblationTarget.BASIVERTEBRAL
+    if "rfa" in concepts:
+        return AblationTarget.FACET
+    named = (target for target in _ABLATION_TARGETS if target in words)
+    return next(named, AblationTarget.FACET)
 
 
 def _is_something_else(order: Order, knowledge: Knowledge) -> bool:

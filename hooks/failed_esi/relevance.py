@@ -8,7 +8,7 @@ from hooks.failed_esi.knowledge import Knowledge
 from hooks.failed_esi.orders import kind_in_words, order_kind
 from hooks.failed_esi.words import has_token
 
-_DRUG_CLASSES = ("neuropathic", "opioid", "corticosteroid")
+_DRUG_CLASSES = ("neuropathic", "opioid", "corticosteroid", "anticoagulant")
 
 
 def concerns(order: Order, knowledge: Knowledge) -> bool:
@@ -23,6 +23,8 @@ def is_relevant(kind: str, words: str, knowledge: Knowledge) -> bool:
     mean = knowledge.words.mean
     if kind in {"Procedure", "ServiceRequest"}:
         return kind_in_words(words, knowledge) is not None or mean("esi-text", words)
+    if kind == "Observation":
+        return mean("muscle-strength", words)
     if kind == "Condition":
         return mean("ligament-hypertrophy", words) or mean("focal-pain", words)
     is_named = any(knowledge.ingredients(drug, words) for drug in _DRUG_CLASSES)

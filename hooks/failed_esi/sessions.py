@@ -99,6 +99,7 @@ class Uncounted:
     reference: str
     rule: str
     is_possible: bool = False
+    days: DateSpan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +253,8 @@ def _detect(
     if evidence.is_anaesthetic_only():
         return Uncounted(procedure.reference, "DET-1")
     if is_open and not (evidence.has_steroid() or evidence.has_spine_reason()):
-        return Uncounted(procedure.reference, "DET-2", is_possible=True)
+        days = procedure.performed.days if procedure.performed else None
+        return Uncounted(procedure.reference, "DET-2", is_possible=True, days=days)
     has_no_guidance = any(entry.attributes.get("guidance") == "none" for entry in esi)
     return _Detected(
         rule=rule,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ class Row:
     card: str | None = None
     indicator: str | None = None
     silence: str | None = None
+    line: str | None = None
     rules: tuple[str, ...] = ()
     cites: tuple[str, ...] = ()
 
@@ -54,12 +56,20 @@ class Table:
         """Every row that holds, for tables in which all of them apply."""
         return tuple(row for row in self.rows if row.holds(facts))
 
-    def columns(self) -> tuple[str, ...]:
-        """The columns that any row looks at."""
-        return tuple(sorted({column for row in self.rows for column in row.when}))
-
     def combinations(self, vocabulary: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:
-        """Every combination of the values of this table's columns."""
-        names = self.columns()
-        for values in itertools.product(*(vocabulary[name] for name in names)):
-            yield dict(zip(names, values, strict=True))
+        """Every combination of facts that this table can tell apart.
+
+        Most rows are about one value of one column, such as one kind of order: for each value of that column only
+        the rows that accept it can hold, so only their columns are varied; the rest stay at their first value.
+        """
+        columns = Counter(column for row in self.rows for column in row.when)
+        if not columns:
+            yield {}
+            return
+        ((pivot, _),) = columns.most_common(1)
+        for value in vocabulary[pivot]:
+            rows = [row for row in self.rows if value in row.when.get(pivot, {value})]
+            names = sorted({column for row in rows for column in row.when} - {pivot})
+            rest = {name: vocabulary[name][0] for name in columns}
+            for values in itertools.product(*(vocabulary[name] for name in names)):
+                yield {**rest, pivot: value, **dict(zip(names, values, strict=True))}

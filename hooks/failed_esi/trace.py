@@ -12,8 +12,8 @@ from hooks.failed_esi.facts import OrderKind, columns
 from hooks.failed_esi.outcome import Assessment
 from hooks.failed_esi.scores import Score
 
-# Orders that this service has nothing to say about, whatever the chart holds.
-_INDEPENDENT_OF_HISTORY = frozenset({"unrelated-order", "child"})
+# Silences that no injection could turn into a card, whatever the procedures that were not read would show.
+_INDEPENDENT_OF_HISTORY = frozenset({"unrelated-order", "child", "palliative"})
 
 
 def decision_of(case: Case, pathway: Pathway, shown: Iterable[str]) -> Decision:
@@ -31,15 +31,21 @@ def decision_of(case: Case, pathway: Pathway, shown: Iterable[str]) -> Decision:
         parallel=case.parallel,
         rules=_rules(case),
         evidence=_evidence(case),
-        finding=governing.finding if governing else (),
+        finding=(*(r for one in case.met for r in one.finding.references), *(governing.finding if governing else ())),
         sessions=tuple(_session(assessment) for assessment in case.assessments),
         facts={name: str(value) for name, value in columns(case.facts).items()},
         notes=tuple(_notes(case, pathway)),
         cards=tuple(shown),
         silence=silence,
         silence_reason=str(pathway.knowledge.wording["silence"][silence]) if silence else None,
-        rests_on_history=silence not in _INDEPENDENT_OF_HISTORY,
+        rests_on_history=silence not in _INDEPENDENT_OF_HISTORY and not _is_always_silent(case, pathway),
     )
+
+
+def _is_always_silent(case: Case, pathway: Pathway) -> bool:
+    """Whether no row says anything about orders of this kind, and no red flag waits for an injection to be found."""
+    spoken = pathway.knowledge.kinds_with_cards()
+    return str(case.intent.kind) not in spoken and not pathway.would_flag(case.intent)
 
 
 def silence_of(case: Case, pathway: Pathway) -> str | None:
@@ -54,15 +60,17 @@ def silence_of(case: Case, pathway: Pathway) -> str | None:
 def _rules(case: Case) -> tuple[str, ...]:
     governing = case.governing.rules if case.governing else ()
     said = [rule for row in case.rows if row.card for rule in (*row.rules, row.rule)]
-    silent = [] if case.said else [row.rule for row in case.rows[-1:] if row.rule != "other"]
-    return tuple(dict.fromkeys([*governing, *([case.tier.rule] if case.governing else []), *said, *silent]))
+    silent = [] if case.said else [row.rule for row in case.rows if row.silence and row.rule != "other"]
+    lines = [one.row.rule for one in case.met if one.row.line]
+    return tuple(dict.fromkeys([*governing, *([case.tier.rule] if case.governing else []), *said, *silent, *lines]))
 
 
 def _evidence(case: Case) -> tuple[str, ...]:
     governing = case.governing.evidence if case.governing else ()
     workup = case.workup.evidence if case.workup and case.tier.options else ()
     counted = [p.reference for session in case.counted for p in session.procedures] if _is_capped(case) else []
-    return tuple(dict.fromkeys([*governing, *workup, *counted]))
+    met = [reference for one in case.met if one.row.card for reference in one.finding.references]
+    return tuple(dict.fromkeys([*met, *governing, *workup, *counted]))
 
 
 def _is_capped(case: Case) -> bool:

@@ -61,7 +61,7 @@ class Words:
 
 
 # The concepts that make a resource relevant by its words; the others only qualify what is already relevant.
-_RELEVANT = ("esi-text", "esi-acronym", "ligament-hypertrophy", "focal-pain", "benzodiazepine")
+_RELEVANT = ("esi-text", "esi-acronym", "ligament-hypertrophy", "focal-pain", "benzodiazepine", "muscle-strength")
 
 
 def first_tokens(words: Iterable[str]) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -18,8 +18,10 @@ from hooks.failed_esi.facts import (
     Lesion,
     OrderKind,
     Retarget,
-    Sedative,
     Stimulation,
+    StimulationTrial,
+    Taken,
+    YesNo,
 )
 from hooks.failed_esi.knowledge import Knowledge
 from hooks.failed_esi.orders import is_drug
@@ -80,13 +82,19 @@ class Workup:
     course: Course | None
     drug_trial: DrugTrial
     tried_drugs: tuple[Medication, ...]
-    sedative: Sedative
+    sedative: Taken
+    opioid: Taken
+    cancer: YesNo
+    cardiac_device: YesNo
     sacroiliac_target: Retarget
     facet_target: Retarget
     lesion: Lesion
     ablation: Eligible
+    sacroiliac_block: YesNo
     mild: Eligible
     stimulation: Stimulation
+    stimulation_indicated: Eligible
+    stimulation_trial: StimulationTrial
     secondary_stimulation: Eligible
     is_radicular: bool
     evidence: tuple[str, ...]
@@ -159,13 +167,19 @@ class Chart:
             course=course,
             drug_trial=self._drug_trial(place, tried),
             tried_drugs=tried,
-            sedative=self._sedative(),
+            sedative=self._taken(self._is_sedative),
+            opioid=self._taken(self._is_opioid),
+            cancer=YesNo.YES if self._active({"malignancy"}, Place()) else YesNo.NO,
+            cardiac_device=YesNo.YES if unsuitable else YesNo.NO,
             sacroiliac_target=self._sacroiliac_target(place, blocks),
             facet_target=self._facet_target(place, blocks, is_unsuitable=bool(unsuitable)),
             lesion=self._severity(place, lesions),
             ablation=self._ablation(place, blocks, is_unsuitable=bool(unsuitable)),
+            sacroiliac_block=self._sacroiliac_block(blocks),
             mild=self._mild(place),
             stimulation=self._stimulation(place),
+            stimulation_indicated=self._stimulation_indicated(place),
+            stimulation_trial=self._stimulation_trial(),
             secondary_stimulation=self._secondary_stimulation(place),
             is_radicular=self.is_radicular(place),
             evidence=_references(used, image, blocks, course, tried),
@@ -318,21 +332,30 @@ class Chart:
         is_real = medicine.status not in {"entered-in-error", "draft", "cancelled"}
         return is_real and self.knowledge.words.mean("intolerance", medicine.stopped_because.words)
 
-    def _sedative(self) -> Sedative:
-        """3.9: with an active opioid or benzodiazepine a neuropathic medicine is text only."""
+    def _taken(self, is_of_class: Callable[[Medication], bool]) -> Taken:
+        """Whether a medicine of a class is active; without all medicines nobody can say that none is."""
         is_taken = any(
             medicine.status == "active"
             and medicine.kind in {"MedicationRequest", "MedicationStatement"}
-            and self._is_sedative(medicine)
+            and is_of_class(medicine)
             for medicine in self.record.medications
         )
         if is_taken:
-            return Sedative.TAKEN
-        return Sedative.NOT_FOUND if self.record.is_complete("medications") else Sedative.UNKNOWN
+            return Taken.TAKEN
+        return Taken.NOT_FOUND if self.record.is_complete("medications") else Taken.UNKNOWN
+
+    def _is_opioid(self, medicine: Medication) -> bool:
+        return is_drug("opioid", medicine, self.knowledge)
 
     def _is_sedative(self, medicine: Medication) -> bool:
-        is_opioid = is_drug("opioid", medicine, self.knowledge)
-        return is_opioid or self.knowledge.words.mean("benzodiazepine", medicine.code.words)
+        """3.9: with an active opioid or benzodiazepine a neuropathic medicine is text only."""
+        return self._is_opioid(medicine) or self.knowledge.words.mean("benzodiazepine", medicine.code.words)
+
+    def _sacroiliac_block(self, blocks: tuple[BlockDone, ...]) -> YesNo:
+        """D-3: whether a diagnostic sacroiliac block was positive."""
+        limit = self.criteria.sacroiliac_block_relief
+        is_positive = any(b.kind is OrderKind.SIJ and _at_least(b.relief, limit) for b in blocks)
+        return YesNo.YES if is_positive else YesNo.NO
 
     def _sacroiliac_target(self, place: Place, blocks: tuple[BlockDone, ...]) -> Retarget:
         """The latest diagnostic sacroiliac block was positive and no therapeutic one followed."""
@@ -364,15 +387,16 @@ class Chart:
 
     def _ablation(self, place: Place, blocks: tuple[BlockDone, ...], *, is_unsuitable: bool) -> Eligible:
         """F-8: enough positive blocks since the last ablation, or a repeat after one that lasted."""
-        if is_unsuitable or self.is_radicular(place) or not self._knows_all_diagnoses:
+        if is_unsuitable or self.is_radicular(place):
             return Eligible.NO
         earlier = self._ablations(place)
         since = earlier[-1][0].days.last if earlier else date.min
         if earlier and days_between(since, self.today) < self.criteria.ablation_lasted:
             return Eligible.NO
         has_blocks = len(self._positive_facet_blocks(blocks, since)) >= self.criteria.blocks_needed
-        is_eligible = has_blocks or (bool(earlier) and self._may_be_repeated(earlier))
-        return Eligible.YES if is_eligible else Eligible.NO
+        if not has_blocks and not (earlier and self._may_be_repeated(earlier)):
+            return Eligible.NO
+        return Eligible.YES if self._knows_all_diagnoses else Eligible.UNKNOWN
 
     def _ablations(self, place: Place) -> list[list[Intervention]]:
         """Ablations of the region, grouped by day, oldest first."""
@@ -395,16 +419,18 @@ class Chart:
 
     def _mild(self, place: Place) -> Eligible:
         """F-9: lumbar, claudication, thick ligament; not severe, not operated, not done."""
-        is_lumbar = place.region is Region.LUMBAR
-        if not is_lumbar or not self._active({"claudicant"}, place) or not self._has_thick_ligament(place):
-            return Eligible.NO
-        if not self._knows_all_diagnoses:
+        if place.region is not Region.LUMBAR:
             return Eligible.NO
         was_operated = self._active({"post-laminectomy", "fused"}, place) or self._was_done(
             {OrderKind.DECOMPRESSION, OrderKind.FUSION, OrderKind.MILD}, place
         )
         severe = [d for d in self._active({"stenosis", "claudicant", "slip"}, place) if self._is_severe(d)]
-        return Eligible.NO if was_operated or severe else Eligible.YES
+        if was_operated or severe:
+            return Eligible.NO
+        if not self._knows_all_diagnoses:
+            return Eligible.UNKNOWN
+        is_met = self._active({"claudicant"}, place) and self._has_thick_ligament(place)
+        return Eligible.YES if is_met else Eligible.NO
 
     def _has_thick_ligament(self, place: Place) -> bool:
         mean = self.knowledge.words.mean
@@ -434,15 +460,34 @@ class Chart:
             for d in self.diagnoses
         )
 
-    def _secondary_stimulation(self, place: Place) -> Eligible:
-        """F-11: radicular pain for a year, without surgery; named beside surgery only."""
+    def _stimulation_indicated(self, place: Place) -> Eligible:
+        """D-4: F-10 or F-11, whether or not a trial was done."""
+        if self._stimulated(place):
+            return Eligible.YES
+        if not self._knows_all_diagnoses:
+            return Eligible.UNKNOWN
+        return Eligible.YES if self._has_lasting_nerve_pain(place) else Eligible.NO
+
+    def _stimulation_trial(self) -> StimulationTrial:
+        """D-5: a trial whose relief, reported from its day on, supports an implant."""
+        trials = [i for i in self.history.interventions if i.kind is OrderKind.SCS_TRIAL and i.day]
+        reliefs = [self._relief_after([trial], trial.days.first, trial.days.first)[0] for trial in trials]
+        is_met = any(_at_least(relief, self.criteria.stimulation_trial_relief) for relief in reliefs)
+        return StimulationTrial.MET if is_met else StimulationTrial.NOT_FOUND
+
+    def _has_lasting_nerve_pain(self, place: Place) -> bool:
+        """F-11: radicular pain for a year, without surgery."""
         latest = days_before(self.today, self.criteria.stimulation_secondary)
         has_lasted = any(_has_lasted(d.condition, latest) for d in self._active({"radicular"}, place))
         was_operated = self._active({"post-laminectomy", "fused"}, place) or self._was_done(
             {OrderKind.DECOMPRESSION, OrderKind.FUSION}, place
         )
-        is_open = self._knows_all_diagnoses and not was_operated and not self._was_stimulated()
-        return Eligible.YES if has_lasted and is_open else Eligible.NO
+        return has_lasted and not was_operated
+
+    def _secondary_stimulation(self, place: Place) -> Eligible:
+        """F-11: named beside surgery only."""
+        is_open = self._knows_all_diagnoses and not self._was_stimulated()
+        return Eligible.YES if is_open and self._has_lasting_nerve_pain(place) else Eligible.NO
 
     def _was_stimulated(self) -> bool:
         """Whether a stimulator was tried or implanted; one that is in place, or was revised, has been."""

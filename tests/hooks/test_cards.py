@@ -47,8 +47,9 @@ def test_diagnoses_that_were_not_sent_are_asked_for(card):
 
 def test_a_change_without_a_date_is_said_to_be_without_one(card):
     assert "finding recorded without a date" in card(*FAILED, condition("M21.372", "", "drop"))["detail"]
-    dated = card(*FAILED, condition("M21.372", "2026-05-01", "drop"))
-    assert "finding recorded on 2026-05-01" in dated["detail"]
+    older = (*FAILED[:3], procedure("72148", "2025-11-20", "mri"), FAILED[4])
+    dated = card(*older, condition("M21.372", "2026-01-15", "drop"))
+    assert "finding recorded on 2026-01-15" in dated["detail"]
 
 
 def test_a_second_partial_response_names_what_is_missing(card):

@@ -65,7 +65,7 @@ def test_the_files_as_they_are_fit_together():
             "pathway.toml",
             '[[interval]]\nid = "interval-clear"',
             '[[interval]]\nid = "interval-clear"\nwhen.ordered = ["esi"]',
-            "pathway.toml, [[interval]]: no row decides interval = too-short, ordered = mbb",
+            "pathway.toml, [[interval]]: no row decides ordered = mbb, person = adult, interval = too-short.",
         ),
         (
             "pathway.toml",
@@ -108,8 +108,8 @@ def test_the_files_as_they_are_fit_together():
         ),
         (
             "wording.toml",
-            "days ago ({date}); its effect",
-            "days ago ({dat}); its effect",
+            "days ago ({date}); another",
+            "days ago ({dat}); another",
             "wording.toml, [cards.TOO-SOON] summary: word {dat} is not one that a card can fill in.",
         ),
         (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.chart import condition, draft, esi, hook_request, interlaminar, patient, procedure, score
+from tests.chart import condition, draft, esi, hook_request, interlaminar, medication, patient, procedure, score
 
 FAILED = (esi("2026-03-16"), score(8, "2026-03-10", "o1"), score(7, "2026-04-20", "o2"), condition("M54.16"))
 HELPED = (esi("2026-01-16"), score(8, "2026-01-10", "o1"), score(2, "2026-04-20", "o2"), condition("M54.16"))
@@ -16,6 +16,10 @@ SILENT = {
     "no-session": hook_request(*FAILED[1:]),
     "possible-only": hook_request(interlaminar("2026-03-16", usedCode=[]), *FAILED[1:]),
     "undated-only": hook_request(UNDATED, *FAILED[1:]),
+    "palliative": hook_request(*FAILED, condition("Z51.5", "", "care")),
+    "cancer": hook_request(
+        *FAILED, condition("C50.9", "", "ca"), drafts=(medication("oxycodone", "d1", status="draft"),)
+    ),
     "success": hook_request(*HELPED),
     "aligned-order": hook_request(*FAILED, drafts=(draft("97110", side="", level=""),)),
 }

@@ -1,0 +1,233 @@
+"""Findings that come before the ladder: red flags (RF-1 to RF-7) and other pathways (EXC-1 to EXC-5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+
+from cds_service.fhir.codes import CodeEntry, normal_code
+from cds_service.fhir.dates import DateSpan, day_span, days_before, days_between
+from cds_service.fhir.record import Condition, Observation, PatientRecord
+from hooks.failed_esi.anatomy import Coverage, Side
+from hooks.failed_esi.facts import Age, FindingFacts, FindingKind, OrderKind, Reach, YesNo, columns
+from hooks.failed_esi.knowledge import Knowledge
+from hooks.failed_esi.orders import Intent
+from hooks.failed_esi.sessions import History
+from hooks.failed_esi.tables import Row
+from hooks.failed_esi.workup import Diagnosis
+
+_KINDS = frozenset(str(kind) for kind in FindingKind)
+_TUMOURS = frozenset({"spinal-tumour", "cord-tumour"})
+_INJECTIONS = frozenset({OrderKind.MBB, OrderKind.SIJ})
+_AGES = tuple(Age)
+_HIGHEST_GRADE = 5  # of muscle strength, on the MRC scale
+_SEQUELA = "S"  # the seventh character of an injury code
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One finding on file; `facts` hold what does not depend on the order."""
+
+    label: str
+    since: DateSpan | None
+    references: tuple[str, ...]
+    facts: FindingFacts
+    families: frozenset[str] = frozenset()
+    sides: frozenset[Side] = frozenset()
+    days_after_injection: int | None = None
+    grades: tuple[Decimal, Decimal] | None = None
+
+    def is_same_as(self, other: Finding) -> bool:
+        """Whether both are of one code family, and not on different sides."""
+        is_one_side = not (self.sides and other.sides) or bool(self.sides & other.sides)
+        return self.facts.finding is other.facts.finding and bool(self.families & other.families) and is_one_side
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """A finding as one order meets it, and the row that decides about it."""
+
+    finding: Finding
+    row: Row
+
+
+class Watch:
+    """The findings of one chart."""
+
+    def __init__(
+        self,
+        record: PatientRecord,
+        diagnoses: Iterable[Diagnosis],
+        history: History,
+        today: date,
+        knowledge: Knowledge,
+    ) -> None:
+        """Find them once for all orders."""
+        self.today = today
+        self.knowledge = knowledge
+        self.criteria = knowledge.criteria
+        self.injections = tuple(_injection_days(history))
+        diagnoses = tuple(diagnoses)
+        self.ended = tuple(
+            d.condition.since for d in diagnoses if "pregnancy-ended" in d.concepts and d.condition.since is not None
+        )
+        coded = [finding for d in diagnoses if d.condition.active for finding in self._coded(d)]
+        found = [self._unless_known(finding, coded) for finding in coded]
+        self.findings = (*found, *self._strength_falls(record.observations))
+
+    def has_recent_injection(self) -> bool:
+        """Whether a spinal injection, certain or possible, lies within the look-back (gate 3)."""
+        earliest = days_before(self.today, self.criteria.esi_lookback)
+        return any(days.last >= earliest for days in self.injections)
+
+    def meet(self, intent: Intent, reach: Reach) -> tuple[Met, ...]:
+        """What each finding means for an order, the weightiest first."""
+        is_neck = intent.target.place.coverage is Coverage.CERVICAL_THORACIC
+        met = []
+        for finding in self.findings:
+            facts = replace(
+                finding.facts,
+                reach=reach,
+                neck_injection=_yes(intent.kind is OrderKind.ESI and is_neck),
+                exposes=_yes(intent.kind in self.knowledge.traits["exposure"]),
+            )
+            row = self.knowledge.finding_table.decide(columns(facts))
+            if row.card or row.line or row.silence:
+                met.append(Met(finding, row))
+        weight = [row.id for row in self.knowledge.finding_table.rows]
+        return tuple(sorted(met, key=lambda one: (weight.index(one.row.id), one.finding.references)))
+
+    def _coded(self, diagnosis: Diagnosis) -> Iterator[Finding]:
+        condition = diagnosis.condition
+        entries = {e.concept: e for e in self.knowledge.codes.find(condition.code.codings) if e.concept in _KINDS}
+        for concept, entry in entries.items():
+            if self._counts(FindingKind(concept), diagnosis):
+                yield self._finding(FindingKind(concept), entry, condition)
+
+    def _counts(self, kind: FindingKind, diagnosis: Diagnosis) -> bool:
+        condition = diagnosis.condition
+        if kind is FindingKind.WEAKNESS:  # RF-3: these codes only with words of limb weakness
+            return self.knowledge.words.mean("limb-weakness", condition.code.words)
+        if kind is FindingKind.MALIGNANCY:
+            return not diagnosis.concepts & _TUMOURS
+        if kind is FindingKind.FRACTURE:
+            return not all(_is_sequela(coding.system, coding.code) for coding in condition.code.codings)
+        if kind is FindingKind.PREGNANT and condition.since:
+            return not any(ended.last >= condition.since.first for ended in self.ended)
+        return True
+
+    def _finding(self, kind: FindingKind, entry: CodeEntry, condition: Condition) -> Finding:
+        age, since = self._age(kind, condition)
+        after = self._days_after_injection(kind, since) if age is Age.NEW else None
+        codings = condition.code.codings
+        return Finding(
+            label=entry.label,
+            since=since,
+            references=(condition.reference,),
+            facts=FindingFacts(kind, age, after_injection=_yes(after is not None)),
+            families=frozenset(_family(coding.system, coding.code) for coding in codings),
+            sides=self.knowledge.anatomy.sides(condition.code.words, (), codings, self.knowledge.codes),
+            days_after_injection=after,
+        )
+
+    def _age(self, kind: FindingKind, condition: Condition) -> tuple[Age, DateSpan | None]:
+        """How old, and by which date: the onset, else the day it was recorded (RF-5); vague dates may not tell."""
+        limits = [getattr(self.criteria, name) for name in self.knowledge.windows.get(kind, ())]
+        spans = [span for span in (condition.onset, condition.recorded) if span]
+        if not limits:
+            return Age.NEW, (spans[0] if spans else None)
+        for span in spans:
+            ages = {self._age_on(day, limits) for day in (span.first, span.last)}
+            if len(ages) == 1:
+                return ages.pop(), span
+        return Age.UNDATED, None
+
+    def _age_on(self, day: date, limits: Sequence[int]) -> Age:
+        days = days_between(day, self.today)
+        passed = sum(days > limit for limit in limits)
+        return Age.OLD if passed == len(limits) else (Age.NEW, Age.LATELY)[passed]
+
+    def _unless_known(self, finding: Finding, others: Iterable[Finding]) -> Finding:
+        """RF-6: an older active record of the same code family makes a finding not new."""
+        older = {Age.LATELY, Age.OLD} if finding.facts.age in {Age.NEW, Age.UNDATED} else {Age.OLD}
+        is_known = any(
+            other.facts.age in older and other is not finding and finding.is_same_as(other) for other in others
+        )
+        return replace(finding, facts=replace(finding.facts, known=_yes(is_known)))
+
+    def _days_after_injection(self, kind: FindingKind, since: DateSpan | None) -> int | None:
+        """RF-7: how many days after a spinal injection a finding began, when that is close enough."""
+        is_injury = kind is FindingKind.CORD_INJURY
+        limit = self.criteria.injury_after_injection if is_injury else self.criteria.deficit_after_injection
+        elapsed = [
+            max(0, days_between(days.last, since.first))
+            for days in self.injections
+            if since and days.first <= since.last and days_between(days.last, since.first) <= limit
+        ]
+        return min(elapsed, default=None)
+
+    def _strength_falls(self, observations: Iterable[Observation]) -> Iterator[Finding]:
+        """RF-3: one muscle, its two latest grades, and a fall between them."""
+        by_muscle: dict[tuple[str, ...], list[Observation]] = {}
+        for observation in observations:
+            if self._is_grade(observation):
+                by_muscle.setdefault(_muscle(observation), []).append(observation)
+        for grades in by_muscle.values():
+            latest = sorted(
+                grades, key=lambda grade: (grade.measured.days if grade.measured else None, grade.reference)
+            )
+            if len(latest) > 1 and self._is_fall(before := latest[-2], after := latest[-1]):
+                days = after.measured.days if after.measured else day_span(self.today)
+                elapsed = self._days_after_injection(FindingKind.STRENGTH_FALL, days)
+                yield Finding(
+                    label="Loss of muscle strength",
+                    since=days,
+                    references=(before.reference, after.reference),
+                    facts=FindingFacts(FindingKind.STRENGTH_FALL, Age.NEW, after_injection=_yes(elapsed is not None)),
+                    days_after_injection=elapsed,
+                    grades=(before.value, after.value),
+                )
+
+    def _is_grade(self, observation: Observation) -> bool:
+        is_strength = self.knowledge.words.mean("muscle-strength", observation.code.words)
+        is_on_scale = observation.out_of in {None, _HIGHEST_GRADE} and 0 <= observation.value <= _HIGHEST_GRADE
+        day = observation.measured.day if observation.measured else None
+        return is_strength and is_on_scale and day is not None and day <= self.today
+
+    def _is_fall(self, before: Observation, after: Observation) -> bool:
+        is_recent = after.measured is not None and (
+            days_between(after.measured.days.first, self.today) <= self.criteria.red_flag_motor
+        )
+        is_weak = after.value <= self.criteria.strength_at_most
+        return is_recent and is_weak and before.value - after.value >= self.criteria.strength_fall
+
+
+def _injection_days(history: History) -> Iterator[DateSpan]:
+    """When the spine was injected, certainly or possibly."""
+    yield from (session.days for session in history.sessions)
+    yield from (i.days for i in history.interventions if i.kind in _INJECTIONS)
+    yield from (u.days for u in history.uncounted if u.is_possible and u.days)
+
+
+def _muscle(observation: Observation) -> tuple[str, ...]:
+    """What was measured, by its words and codes: two values are compared only when these are the same."""
+    site = observation.body_site
+    words = [observation.code.words, site.words if site else ""]
+    codes = sorted(f"{c.system}|{c.code}" for c in (*observation.code.codings, *(site.codings if site else ())))
+    return (*(" ".join(word.lower().split()) for word in words), *codes)
+
+
+def _family(system: str, code: str) -> str:
+    """The category of an ICD-10-CM code, its first three characters; of other systems the code itself."""
+    return normal_code(system, code)[:3] if system == "icd-10-cm" else f"{system}|{code}"
+
+
+def _is_sequela(system: str, code: str) -> bool:
+    normal = normal_code(system, code)
+    return system == "icd-10-cm" and len(normal) == 7 and normal.endswith(_SEQUELA)
+
+
+def _yes(is_so: bool) -> YesNo:
+    return YesNo.YES if is_so else YesNo.NO
