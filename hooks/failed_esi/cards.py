@@ -9,13 +9,14 @@ from decimal import Decimal
 from typing import Any
 
 from cds_service.fhir.codes import Coding
-from cds_service.fhir.dates import days_between
+from cds_service.fhir.dates import days_between, months_before
 from cds_service.fhir.record import PatientRecord
 from cds_service.protocol.card import Card, Indicator, Link, NewOrder, Source, Suggestion
 from hooks.failed_esi.anatomy import MIDLINE, Coverage, Place
 from hooks.failed_esi.decision import Case
 from hooks.failed_esi.facts import Done, OrderKind, Outcome, Taken, columns
 from hooks.failed_esi.knowledge import Knowledge, local
+from hooks.failed_esi.knowledge import Source as SourceRead
 from hooks.failed_esi.orders import is_urgent
 from hooks.failed_esi.outcome import Assessment
 from hooks.failed_esi.red_flags import Finding
@@ -67,10 +68,13 @@ class Writer:
             topic=local(name.replace("-", "").replace(":", ""), self.text("cards", name, "title")),
             links=self._links(name),
             suggestions=tuple(self._suggestions(name)),
-            override_reasons=tuple(
-                local(code, display) for code, display in self.knowledge.wording["override"].items()
-            ),
+            override_reasons=tuple(local(code, self.text("override", code)) for code in self._reasons(name)),
         )
+
+    def _reasons(self, name: str) -> Iterable[str]:
+        """The codes under which a card may be put aside."""
+        reasons: Iterable[str] = self.knowledge.wording["override"]
+        return self.knowledge.cards["reasons_on_findings"] if name.startswith(_OVERRIDING) else reasons
 
     def text(self, *path: str) -> str:
         """A text of wording.toml."""
@@ -127,15 +131,20 @@ class Writer:
         return {**self._words_of(met.finding), "call": call}
 
     def _words_of(self, finding: Finding) -> dict[str, str]:
-        after = finding.days_after_injection
         words = {
             "finding": finding.label,
             "since": str(finding.since or self.text("red_flag", "undated")),
-            "after": "" if after is None else self.text("red_flag", "after").format(after_days=after),
+            "after": self._after(finding, "after"),
+            "soon_after": self._after(finding, "soon_after"),
         }
         if finding.grades:
             words |= {"before": _number(finding.grades[0]), "after_value": _number(finding.grades[1])}
         return words
+
+    def _after(self, finding: Finding, text: str) -> str:
+        if finding.after is None:
+            return ""
+        return self.text("red_flag", text).format(after_days=finding.after.elapsed, injection=finding.after.days)
 
     def _links(self, name: str) -> tuple[Link, ...]:
         if name != "RED-FLAG" or not self.addresses.emergency:
@@ -219,7 +228,7 @@ class Writer:
             "steroid_sessions": self.case.on_file.steroid_sessions,
         }
         lines = [self.text("cautions", caution.id).format_map(words) for caution in cautions]
-        return self._section("cautions", lines)
+        return " ".join([f"**{self.text('headings', 'cautions')}**", *lines]) if lines else ""
 
     def _section(self, heading: str, lines: Iterable[str]) -> str:
         items = [f"* {line}" for line in lines]
@@ -399,7 +408,15 @@ class Writer:
             for source in sources
         ]
         star = "" if all(source.is_verified for source in sources) else self.text("sources", "star")
-        return self.text("sources", "line").format_map({"list": ", ".join(names)}) + star
+        return self.text("sources", "line").format_map({"list": ", ".join(names)}) + star + self._under_review(sources)
+
+    def _under_review(self, sources: Iterable[SourceRead]) -> str:
+        """Name the sources that were checked too long ago."""
+        months = self.knowledge.criteria.source_max_age
+        oldest = months_before(self.today, months)
+        names = [source.short for source in sources if source.checked_on < oldest]
+        words = {"months": months, "list": ", ".join(names)}
+        return self.text("sources", "under_review").format_map(words) if names else ""
 
     def _line(self, name: str, words: dict[str, Any] | None = None) -> str:
         return self.text("found", name).format_map(words or {})

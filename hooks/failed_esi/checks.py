@@ -203,7 +203,7 @@ def _composed(knowledge: Knowledge) -> dict[str, str]:
         "tier_short": longest(tier["short"] for tier in wording["tiers"].values()),
         "outcome": longest(wording["outcomes"].values()),
         "call": longest(wording["calls"].values()),
-        "after": wording["red_flag"]["after"].format(after_days=42),
+        "soon_after": wording["red_flag"]["soon_after"].format(after_days=42),
         "finding": longest(e.label for e in knowledge.codes.entries if e.concept in set(FindingKind)),
     }
 

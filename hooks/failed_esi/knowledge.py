@@ -78,6 +78,7 @@ class Criteria:
     surgery_gap_long: int
     glucose_high: int
     older_age: int
+    source_max_age: int
 
 
 @dataclass(frozen=True, slots=True)

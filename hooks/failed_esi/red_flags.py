@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from typing import NamedTuple
 
 from cds_service.fhir.codes import CodeEntry, normal_code
 from cds_service.fhir.dates import DateSpan, day_span, days_before, days_between
@@ -26,6 +27,13 @@ _HIGHEST_GRADE = 5  # of muscle strength, on the MRC scale
 _SEQUELA = "S"  # the seventh character of an injury code
 
 
+class AfterInjection(NamedTuple):
+    """The spinal injection that a finding followed closely, and by how many days (RF-7)."""
+
+    elapsed: int
+    days: DateSpan
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One finding on file; `facts` hold what does not depend on the order."""
@@ -36,7 +44,7 @@ class Finding:
     facts: FindingFacts
     families: frozenset[str] = frozenset()
     sides: frozenset[Side] = frozenset()
-    days_after_injection: int | None = None
+    after: AfterInjection | None = None
     grades: tuple[Decimal, Decimal] | None = None
 
     def is_same_as(self, other: Finding) -> bool:
@@ -120,7 +128,7 @@ class Watch:
 
     def _finding(self, kind: FindingKind, entry: CodeEntry, condition: Condition) -> Finding:
         age, since = self._age(kind, condition)
-        after = self._days_after_injection(kind, since) if age is Age.NEW else None
+        after = self._after_injection(kind, since) if age is Age.NEW else None
         codings = condition.code.codings
         return Finding(
             label=entry.label,
@@ -129,7 +137,7 @@ class Watch:
             facts=FindingFacts(kind, age, after_injection=_yes(after is not None)),
             families=frozenset(_family(coding.system, coding.code) for coding in codings),
             sides=self.knowledge.anatomy.sides(condition.code.words, (), codings, self.knowledge.codes),
-            days_after_injection=after,
+            after=after,
         )
 
     def _age(self, kind: FindingKind, condition: Condition) -> tuple[Age, DateSpan | None]:
@@ -157,16 +165,16 @@ class Watch:
         )
         return replace(finding, facts=replace(finding.facts, known=_yes(is_known)))
 
-    def _days_after_injection(self, kind: FindingKind, since: DateSpan | None) -> int | None:
-        """RF-7: how many days after a spinal injection a finding began, when that is close enough."""
+    def _after_injection(self, kind: FindingKind, since: DateSpan | None) -> AfterInjection | None:
+        """RF-7: the spinal injection that a finding followed, when that was close enough."""
         is_injury = kind is FindingKind.CORD_INJURY
         limit = self.criteria.injury_after_injection if is_injury else self.criteria.deficit_after_injection
-        elapsed = [
-            max(0, days_between(days.last, since.first))
+        followed = [
+            AfterInjection(max(0, days_between(days.last, since.first)), days)
             for days in self.injections
             if since and days.first <= since.last and days_between(days.last, since.first) <= limit
         ]
-        return min(elapsed, default=None)
+        return min(followed, default=None)
 
     def _strength_falls(self, observations: Iterable[Observation]) -> Iterator[Finding]:
         """RF-3: one muscle, its two latest grades, and a fall between them."""
@@ -180,13 +188,13 @@ class Watch:
             )
             if len(latest) > 1 and self._is_fall(before := latest[-2], after := latest[-1]):
                 days = after.measured.days if after.measured else day_span(self.today)
-                elapsed = self._days_after_injection(FindingKind.STRENGTH_FALL, days)
+                followed = self._after_injection(FindingKind.STRENGTH_FALL, days)
                 yield Finding(
                     label="Loss of muscle strength",
                     since=days,
                     references=(before.reference, after.reference),
-                    facts=FindingFacts(FindingKind.STRENGTH_FALL, Age.NEW, after_injection=_yes(elapsed is not None)),
-                    days_after_injection=elapsed,
+                    facts=FindingFacts(FindingKind.STRENGTH_FALL, Age.NEW, after_injection=_yes(followed is not None)),
+                    after=followed,
                     grades=(before.value, after.value),
                 )
 
