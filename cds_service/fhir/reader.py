@@ -123,10 +123,8 @@ def read_words(value: object) -> str:
     """Read the words of a CodeableConcept: its text and the displays of its codings."""
     if not isinstance(value, dict):
         return "; ".join(read_words(item) for item in objects(value))
-    text = value.get("text")
-    words = [text] if isinstance(text, str) else []
-    words += [display for item in objects(value.get("coding")) if isinstance(display := item.get("display"), str)]
-    return "; ".join(words)[:_LONGEST_NAME]
+    words = [value.get("text"), *(item.get("display") for item in objects(value.get("coding")))]
+    return "; ".join(word for word in words if isinstance(word, str))[:_LONGEST_NAME]
 
 
 def read_codings(value: object) -> tuple[Coding, ...]:
@@ -162,6 +160,7 @@ class _Reading:
         self.codes = codes
         self.is_relevant = is_relevant
         self.unreadable: set[str] = set()
+        self._by_words: dict[tuple[str, str], bool] = {}  # a chart says the same things many times
         self.known_medications = Medications(evidence.by_type.get("Medication", ()), evidence.by_url)
 
     def patient(self) -> Patient:
@@ -265,7 +264,9 @@ class _Reading:
             drug = self.known_medications.concept(resource)
             return bool(self.codes.find(drug.codings)) or self.is_relevant(kind, drug.words)
         words = read_words(resource.get("code"))
-        return bool(words) and self.is_relevant(kind, words)
+        if (found := self._by_words.get((kind, words))) is None:
+            found = self._by_words[kind, words] = bool(words) and self.is_relevant(kind, words)
+        return found
 
     def _code(self, kind: str, resource: Resource) -> Concept:
         is_drug = kind.startswith("Medication")
