@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
+from functools import partial
 from traceback import extract_tb
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,7 +18,9 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 
 import hooks
 from cds_service.answer import Answer, answer
+from cds_service.fhir.deadline import Deadline
 from cds_service.fhir.models import warm_up
+from cds_service.fhir.server import FhirServers
 from cds_service.log import configure, safe_id
 from cds_service.protocol.discovery import discovery_json
 from cds_service.protocol.errors import (
@@ -46,6 +49,7 @@ def create_app(
     services = load_services(settings) if services is None else services
     by_id = {service.id: service for service in services}
     day = today or (lambda: local_day(settings.timezone))
+    servers = FhirServers(settings.fhir_servers, settings.fhir_loopback, settings.max_body)
     warm_up()
 
     app = Flask("cds_service", static_folder=None)
@@ -72,7 +76,9 @@ def create_app(
             raise UnknownService(
                 "There is no service of this id.", where="URL", advice="GET /cds-services lists the services."
             )
-        answered = answer(service, read_json(_read_body(settings.max_body), settings.max_depth), day())
+        deadline = Deadline.after(settings.deadline_ms)
+        body = read_json(_read_body(settings.max_body), settings.max_depth)
+        answered = answer(service, body, day(), partial(servers.search, deadline=deadline))
         response = _json(answered.response())
         _log_call(answered, time.perf_counter() - started)
         return response
