@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
+from dataclasses import is_dataclass
+from enum import StrEnum
+from typing import get_type_hints
 
+from hooks.failed_esi import facts as facts_module
 from hooks.failed_esi.attributes import source_attributes
 from hooks.failed_esi.codesets import LOCAL_SYSTEM
-from hooks.failed_esi.facts import Facts, SessionFacts, vocabulary
 from hooks.failed_esi.knowledge import Knowledge
 from hooks.failed_esi.markdown import names, table
 from hooks.failed_esi.proofs import Proofs
@@ -81,14 +83,13 @@ def scales(knowledge: Knowledge) -> str:
 
 def facts(knowledge: Knowledge) -> str:
     """What the columns of the tables can say."""
-    meanings = {**_docstrings(SessionFacts), **_docstrings(Facts), **_page_words(knowledge)["facts"]}
-    values = {**vocabulary(SessionFacts), **vocabulary(Facts)}
+    kinds, meanings = _kinds_of_facts(), _page_words(knowledge)["facts"]
     looked_at = [column for each, _ in all_tables(knowledge) for column in each.columns()]
     looked_at += [column for row in knowledge.offered.values() for column in row.when]
     rows = (
-        (plain(column), ", ".join(values[column]), meanings[column])
+        (plain(column), ", ".join(kinds[column]), meanings.get(column, _first_line(kinds[column])))
         for column in dict.fromkeys(looked_at)
-        if column in values
+        if column in kinds
     )
     return table(("Fact", "Can be", "Says"), rows)
 
@@ -224,8 +225,14 @@ def _in_other_profiles(name: str, knowledge: Knowledge) -> str:
     return ", ".join(f"*{profile}*: {value}" for profile, value in values.items() if value != in_force)
 
 
-def _docstrings(facts: type[Any]) -> dict[str, str]:
-    return {name: (kind.__doc__ or "").partition("\n")[0] for name, kind in get_type_hints(facts).items()}
+def _kinds_of_facts() -> dict[str, type[StrEnum]]:
+    """Every column that the facts have, with the kind of its values."""
+    records = [record for record in vars(facts_module).values() if isinstance(record, type) and is_dataclass(record)]
+    return {name: kind for record in records for name, kind in get_type_hints(record).items()}
+
+
+def _first_line(kind: type[StrEnum]) -> str:
+    return (kind.__doc__ or "").partition("\n")[0]
 
 
 def _heading(name: str, words: Mapping[str, Mapping[str, str]]) -> str:
