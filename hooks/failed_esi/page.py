@@ -6,7 +6,7 @@ The parts walk over whatever tables and members of rows there are, so that a new
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
 from enum import StrEnum
 from typing import get_type_hints
@@ -18,7 +18,18 @@ from hooks.failed_esi.knowledge import Knowledge
 from hooks.failed_esi.markdown import names, table
 from hooks.failed_esi.proofs import Proofs
 from hooks.failed_esi.statements import Marker, Statement, read_statements
-from hooks.failed_esi.table_text import all_tables, cited, conditions, decision_table, named, plain
+from hooks.failed_esi.table_text import (
+    all_tables,
+    cited,
+    columns,
+    conditions,
+    decision_table,
+    named,
+    other_lists,
+    plain,
+    plain_list,
+    row_text,
+)
 from hooks.failed_esi.toml_files import Toml, read_toml
 
 _PART = re.compile(r"<!-- ([\w-]+):begin -->\n.*?<!-- \1:end -->", re.DOTALL)
@@ -84,7 +95,7 @@ def scales(knowledge: Knowledge) -> str:
 def facts(knowledge: Knowledge) -> str:
     """What the columns of the tables can say."""
     kinds, meanings = _kinds_of_facts(), _page_words(knowledge)["facts"]
-    looked_at = [column for each, _ in all_tables(knowledge) for column in each.columns()]
+    looked_at = [column for each, _ in all_tables(knowledge) for column in columns(each)]
     looked_at += [column for row in knowledge.offered.values() for column in row.when]
     rows = (
         (plain(column), ", ".join(kinds[column]), meanings.get(column, _first_line(kinds[column])))
@@ -95,12 +106,14 @@ def facts(knowledge: Knowledge) -> str:
 
 
 def tables(knowledge: Knowledge) -> str:
-    """Every decision table: the first-match tables, then those of which every row that holds applies."""
+    """The first-match tables, those of which every row that holds applies, and the other lists of the pathway."""
     words, proofs = _page_words(knowledge)["tables"], Proofs.read(knowledge.folder / "cases.toml")
-    return "\n\n".join(
-        f"{_heading(each.name, words)}\n\n{decision_table(each, is_first_match, knowledge, proofs)}"
+    shown = {
+        each.name: decision_table(each, is_first_match, knowledge, proofs)
         for each, is_first_match in all_tables(knowledge)
-    )
+    }
+    shown |= {name: plain_list(name, rows, knowledge, proofs) for name, rows in other_lists(knowledge).items()}
+    return "\n\n".join(f"{_heading(name, words)}\n\n{content}" for name, content in shown.items())
 
 
 def options(knowledge: Knowledge) -> str:
@@ -157,7 +170,7 @@ def statements(knowledge: Knowledge) -> str:
             statement.id,
             statement.says,
             _places(statement, knowledge),
-            " ".join(_said(marker, knowledge) for marker in statement.words),
+            " ".join(filter(None, _words_of(statement, knowledge))),
             named(statement.cases),
         )
         for statement in read_statements(knowledge)
@@ -252,6 +265,11 @@ def _places(statement: Statement, knowledge: Knowledge) -> str:
         return f"context only: {statement.context}"
     listed = ["; ".join(rows), names(marker.name for marker in statement.criteria)]
     return "; ".join([*filter(None, listed), *(["*in preparation*"] if statement.is_pending else [])])
+
+
+def _words_of(statement: Statement, knowledge: Knowledge) -> Iterator[str]:
+    yield from (_said(marker, knowledge) for marker in statement.words)
+    yield from (row_text(marker.section, marker.name, knowledge) for marker in statement.rows)
 
 
 def _said(marker: Marker, knowledge: Knowledge) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -10,6 +10,7 @@ from hooks.failed_esi.knowledge import Knowledge, Source
 from hooks.failed_esi.markdown import names, table
 from hooks.failed_esi.proofs import Proofs
 from hooks.failed_esi.tables import Row, Table
+from hooks.failed_esi.toml_files import Toml
 
 _CASES_NAMED = 3  # beyond that they are counted
 
@@ -25,13 +26,52 @@ def all_tables(knowledge: Knowledge) -> Iterator[tuple[Table, bool]]:
     yield from ((each, False) for each in others if isinstance(each, Table) and each not in first_match)
 
 
+def columns(each: Table) -> tuple[str, ...]:
+    """What the rows of a table look at."""
+    return tuple(dict.fromkeys(column for row in each.rows for column in row.when))
+
+
+def other_lists(knowledge: Knowledge) -> Mapping[str, Sequence[Toml]]:
+    """The lists of pathway.toml that are no decision tables, such as cautions."""
+    tables = {each.name for each, _ in all_tables(knowledge)}
+    lists = {name: content for name, content in knowledge.pathway.items() if isinstance(content, list)}
+    return {name: content for name, content in lists.items() if name not in tables}
+
+
+def plain_list(name: str, rows: Sequence[Toml], knowledge: Knowledge, proofs: Proofs) -> str:
+    """A list that is no decision table: what each entry names, what it says, who says so."""
+    lines = (
+        (
+            f"**{entry}:** {'; '.join(_named_members(row))}",
+            row_text(name, entry, knowledge),
+            cited(row.get("cites", ()), knowledge),
+            named(proofs.of((entry, entry.partition(" ")[0]))),
+        )
+        for entry, row in ((row.get("id", row.get("option", "")), row) for row in rows)
+    )
+    return table(("When", "Then", "Why", "Cases"), lines)
+
+
+def row_text(section: str, name: str, knowledge: Knowledge) -> str:
+    """What is said of an entry: its words stand in the section of the same name, or of its plural."""
+    texts = {**knowledge.wording.get(section, {}), **knowledge.wording.get(f"{section}s", {})}
+    text = texts.get(name, "")
+    return text if isinstance(text, str) else ""
+
+
+def _named_members(row: Toml) -> Iterator[str]:
+    for name, value in row.items():
+        if name not in {"id", "cites", "states"}:
+            yield f"{plain(name)} {' or '.join(value) if isinstance(value, list) else value}"
+
+
 def decision_table(each: Table, is_first_match: bool, knowledge: Knowledge, proofs: Proofs) -> str:
     """One table: When, Then, Why, Cases."""
     rule = "The first row that holds decides." if is_first_match else "Every row that holds applies."
     rows = (
         (
             f"**{row.id}:** {conditions(row)}",
-            conclusion(row, knowledge),
+            conclusion(row, knowledge, each.name),
             cited(row.cites, knowledge),
             _cases_of(row, proofs),
         )
@@ -46,12 +86,22 @@ def conditions(row: Row) -> str:
     return "; ".join(stated) or "in every other case"
 
 
-def conclusion(row: Row, knowledge: Knowledge) -> str:
-    """What follows from a row: every member that it sets."""
+def conclusion(row: Row, knowledge: Knowledge, section: str = "") -> str:
+    """What follows from a row of a table: every member that it sets."""
     told = ((field.name, getattr(row, field.name)) for field in fields(row) if field.name not in _NOT_CONCLUSIONS)
     defaults = {field.name: field.default for field in fields(row) if field.default is not MISSING}
-    parts = [_member(name, value, row, knowledge) for name, value in told if value != defaults.get(name)]
+    set_members = ((name, value) for name, value in told if value != defaults.get(name))
+    parts = [
+        _words_of_item(section, name, value, knowledge) or _member(name, value, row, knowledge)
+        for name, value in set_members
+    ]
     return "; ".join(parts) or "nothing"
+
+
+def _words_of_item(section: str, name: str, value: Any, knowledge: Knowledge) -> str:
+    """The words of what a list names as an option though it is none, such as an item of a checklist."""
+    is_item = name == "option" and value not in knowledge.wording["options"]
+    return row_text(section, value, knowledge) if is_item else ""
 
 
 def _member(name: str, value: Any, row: Row, knowledge: Knowledge) -> str:

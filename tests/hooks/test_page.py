@@ -45,6 +45,25 @@ def test_a_table_that_nobody_told_the_page_of_is_shown(knowledge):
     assert "| **NEW-1:** lesion is severe | option `rfa` |" in shown
 
 
+def test_a_list_that_is_no_table_is_shown_with_its_words(knowledge):
+    caution = {"id": "SAFE-9", "found": ["a", "b"], "brings": "needle", "cites": ["lcd-esi"], "states": ["B6"]}
+    more = replace(
+        knowledge,
+        pathway={**knowledge.pathway, "caution": [caution]},
+        wording={**knowledge.wording, "cautions": {"SAFE-9": "Consider it."}},
+    )
+    line = r"| **SAFE-9:** found a or b; brings needle | Consider it. | Medicare LCD on ESI (L39240 family)\* |  |"
+    assert line in PARTS["tables"](more)
+    assert "| B6 | High blood pressure" in PARTS["statements"](more)
+    assert "| SAFE-9; *in preparation* | Consider it. |" in PARTS["statements"](more)
+
+
+def test_a_row_of_a_list_with_words_of_its_own_says_them(knowledge):
+    table = Table("checklist", (Row("blocks", {}, option="blocks"),))
+    more = replace(knowledge, wording={**knowledge.wording, "checklist": {"blocks": "Two blocks."}})
+    assert "| **blocks:** in every other case | Two blocks. |" in PARTS["tables"](replace(more, parallel_table=table))
+
+
 def test_conditions_read_as_words():
     row = Row("X", {"early_last": frozenset({"mcid", "none"}), "imaging": frozenset({"open"})})
     assert conditions(row) == "early last is mcid or none; imaging is open"
