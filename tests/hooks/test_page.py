@@ -54,8 +54,7 @@ def test_a_list_that_is_no_table_is_shown_with_its_words(knowledge):
     )
     line = r"| **SAFE-9:** found a or b; brings needle | Consider it. | Medicare LCD on ESI (L39240 family)\* |  |"
     assert line in PARTS["tables"](more)
-    assert "| B6 | High blood pressure" in PARTS["statements"](more)
-    assert "| SAFE-9; *in preparation* | Consider it. |" in PARTS["statements"](more)
+    assert re.search(r"\| B6 \|.*\bSAFE-9\b.*\| Consider it\. \|", PARTS["statements"](more))
 
 
 def test_a_row_of_a_list_with_words_of_its_own_says_them(knowledge):

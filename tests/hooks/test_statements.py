@@ -59,7 +59,7 @@ def test_a_statement_shows_its_rows_its_words_and_its_cases():
     [
         ('[A1]\nsays = "An', '[A1]\nsay = "An', "[A1]: member 'say' does not exist; did you mean \"says\"?"),
         ('rules = ["DET-1"]', 'rules = ["DET-11"]', "[A1]: rule with a worked case 'DET-11' does not exist"),
-        ("pending = true", "pending = false", "[A34]: nothing in the pathway states it"),
+        ("context =", "rules = [] #", "[B1]: nothing in the pathway states it"),
         ('rules = ["DET-1"]', 'context = "x"', "[A1]: it is taken up and has a reason why not."),
         ("[A7]", "[A70]", "[criteria] imaging_max_age, states: statement 'A7' does not exist"),
     ],
