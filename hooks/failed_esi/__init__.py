@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
-from functools import partial
+from functools import cache, partial
 
 from cds_service.fhir.record import PatientRecord
 from cds_service.protocol.card import Indicator
 from cds_service.protocol.hook_request import HookRequest
 from cds_service.service import Advice, Advised, Decision, Service, Site
+from hooks.failed_esi.attributes import check_attributes, source_attributes
 from hooks.failed_esi.cards import Addresses, Writer
 from hooks.failed_esi.checks import check_all, require_consistent
 from hooks.failed_esi.decision import Case, Pathway
 from hooks.failed_esi.knowledge import Knowledge, read_knowledge
 from hooks.failed_esi.orders import read_intents
+from hooks.failed_esi.page import write_page
 from hooks.failed_esi.relevance import concerns, is_relevant, prefetch
+from hooks.failed_esi.statements import check_statements
 from hooks.failed_esi.tables import Row
 from hooks.failed_esi.trace import decision_of
 
@@ -39,7 +42,9 @@ def service(site: Site) -> Service:
         concerns=partial(concerns, knowledge=knowledge),
         codes=knowledge.codes,
         is_relevant=partial(is_relevant, knowledge=knowledge),
-        check=partial(check_all, knowledge),
+        check=partial(_check, knowledge),
+        page=cache(partial(write_page, knowledge)),
+        source_attributes=cache(partial(source_attributes, knowledge)),
     )
 
 
@@ -67,6 +72,12 @@ def advise(
         ),
         decisions=tuple(decisions[case.intent] for case in _weightiest_first(cases, said)),
     )
+
+
+def _check(knowledge: Knowledge) -> Iterator[str]:
+    yield from check_all(knowledge)
+    yield from check_statements(knowledge)
+    yield from check_attributes(knowledge)
 
 
 def _in_order(said: list[tuple[Case, Row]], knowledge: Knowledge) -> Sequence[tuple[Case, Row]]:
