@@ -84,16 +84,10 @@ def create_app(
     @app.post("/cds-services/<service_id>")
     def call(service_id: str) -> Response:
         started = time.perf_counter()
-        service = by_id.get(service_id)
-        if service is None:
-            raise UnknownService(
-                "There is no service of this id.", where="URL", advice="GET /cds-services lists the services."
-            )
         deadline = Deadline.after(settings.deadline_ms)
+        service = service_of(service_id)
         body = read_json(_read_body(settings.max_body), settings.max_depth)
         answered = answer(service, body, day(), partial(servers.search, deadline=deadline))
-        service = service_of(service_id)
-        answered = answer(service, read_json(_read_body(settings.max_body), settings.max_depth), day())
         response = _json(answered.response())
         _log_call(answered, time.perf_counter() - started)
         return response
