@@ -51,3 +51,39 @@ def test_the_case_comes_out_as_it_says(case, services, knowledge):
 def test_names_are_unique():
     names = [case.name for case in CASES]
     assert len(names) == len(set(names))
+
+
+# Rules of the specification that no row stands for: an order that fits is silent, gates and suppression are code.
+WITHOUT_A_ROW = {
+    "D-2", "D-7", "D-8", "D-14", "D-15", "SUP-1", "SUP-3", "SUP-5", "SUP-6", "gate 2", "gate 3", "gate 4", "gate 5",
+}  # fmt: skip
+DEFAULTS = {"interval-clear", "cap-clear", "trial-clear", "surgery-clear", "opinion-clear", "clarify-clear"}
+# The rows that are reached when no other holds, and those that stand before a table without a session: no rules.
+NO_RULE = {*DEFAULTS, "other orders", "surgery, no session", "opinion, no session"}
+# Rules that have no near miss of their own, and why.
+NO_NEAR_MISS = {
+    "D-2": "blocks are silent in every state",
+    "D-14": "anti-inflammatory medicine is silent in every state",
+    "D-15": "steroids by mouth are silent in every state",
+    "SUP-1": "an order is about the spine or not",
+    "SUP-5": "every card is its near miss",
+    "SUP-6": "two cards are its near miss",
+    "gate 4": "every session at the target is its near miss",
+}
+
+
+def rules_of(knowledge):
+    """Every rule that the knowledge files hold, the cautions, and the rules without a row."""
+    tables = [table for table, _ in knowledge.tables()]
+    rows = [row for table in tables for row in table.rows if row.id not in NO_RULE]
+    named = {rule for row in rows for rule in (row.rule, *row.rules)}
+    return named | {caution.id for caution in knowledge.cautions} | WITHOUT_A_ROW
+
+
+def test_every_rule_is_proved_by_a_case(knowledge):
+    assert sorted(rules_of(knowledge) - {rule for case in CASES for rule in case.proves}) == []
+
+
+def test_every_rule_has_a_case_in_which_it_just_does_not_hold(knowledge):
+    missing = rules_of(knowledge) - {rule for case in CASES for rule in case.nearly}
+    assert sorted(missing) == sorted(NO_NEAR_MISS)
