@@ -95,7 +95,9 @@ def answer(service: Service, body: object, today: date, connect: Connect | None 
     if not any(service.concerns(order) for order in request.selected):
         return Answer(request, service.advise(request, PatientRecord(), today), service)
     evidence = gather(service, request, connect(request.fhir_server, request.access_token) if connect else None)
-    record = read_record(evidence, service.codes, service.is_relevant)
+    drafts = (*request.selected, *request.other_drafts)
+    named = [reference for order in drafts for reference in order.reason_references]
+    record = read_record(evidence, service.codes, service.is_relevant, named)
     advice = service.advise(request, record, today)
     _require_whole_history(service, record, advice)
     return Answer(

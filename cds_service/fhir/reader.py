@@ -6,7 +6,7 @@ Only resources that the service calls relevant are read: a chart holds hundreds 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
@@ -71,12 +71,15 @@ class Medications:
         return self._by_name.get(reference) or self._by_name.get(local_reference(reference))
 
 
-def read_record(evidence: Evidence, codes: CodeIndex, is_relevant: IsRelevant) -> PatientRecord:
+def read_record(
+    evidence: Evidence, codes: CodeIndex, is_relevant: IsRelevant, named: Collection[str] = ()
+) -> PatientRecord:
     """Read the relevant resources of the evidence into a record, sorted so that their order never matters.
 
-    Relevant is what a value set knows, and what `is_relevant` picks by type and words among the rest.
+    Relevant is what a value set knows, what `is_relevant` picks by type and words among the rest, and what the
+    orders name by reference.
     """
-    reading = _Reading(evidence, codes, is_relevant)
+    reading = _Reading(evidence, codes, is_relevant, frozenset(named))
     patient = reading.patient()
     return PatientRecord(
         patient=patient,
@@ -155,7 +158,8 @@ def local_reference(reference: str) -> str:
 class _Reading:
     """One pass over the evidence, collecting facts and the names of what cannot be read."""
 
-    def __init__(self, evidence: Evidence, codes: CodeIndex, is_relevant: IsRelevant) -> None:
+    def __init__(self, evidence: Evidence, codes: CodeIndex, is_relevant: IsRelevant, named: frozenset[str]) -> None:
+        self.named = named
         self.by_type = evidence.by_type
         self.codes = codes
         self.is_relevant = is_relevant
@@ -251,10 +255,14 @@ class _Reading:
 
     def _relevant(self, kind: str) -> Iterator[tuple[Resource, Concept]]:
         knows = self.codes.knows
-        relevant = (r for r in self.by_type.get(kind, ()) if knows(r) or self._is_relevant_by_words(kind, r))
+        resources = self.by_type.get(kind, ())
+        relevant = (r for r in resources if knows(r) or self._is_relevant_by_words(kind, r) or self._is_named(r))
         for resource in _latest(relevant):
             if self._is_about_a_patient(resource):
                 yield resource, self._code(kind, resource)
+
+    def _is_named(self, resource: Resource) -> bool:
+        return bool(self.named) and reference_of(resource) in self.named
 
     def _is_relevant_observation(self, part: Resource) -> bool:
         return self.codes.knows(part) or self._is_relevant_by_words("Observation", part)
