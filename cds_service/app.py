@@ -50,7 +50,7 @@ def create_app(
     services = load_services(settings) if services is None else services
     by_id = {service.id: service for service in services}
     day = today or (lambda: local_day(settings.timezone))
-    servers = FhirServers(settings.fhir_servers, settings.fhir_loopback, settings.max_body)
+    servers = FhirServers(settings.fhir_servers, settings.fhir_loopback, settings.max_body, settings.ca_bundle)
     warm_up()
 
     app = Flask("cds_service", static_folder=None)
