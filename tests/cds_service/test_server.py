@@ -219,7 +219,7 @@ def endless(exchange):
 
 
 def wait(_):
-    time.sleep(1.5)
+    time.sleep(6)
 
 
 # What a server may do instead of answering; none of it is an answer.
@@ -269,8 +269,8 @@ FAULTS = {
 
 @pytest.fixture
 def hurried(service):
-    """Makes applications with the deadline of production, a limit that a test can reach and no breaker open."""
-    settings = Settings(log_level="error", deadline_ms=450, max_body=1_000_000)
+    """Makes applications with a deadline that a slow machine meets, a limit that a test can reach, no breaker open."""
+    settings = Settings(log_level="error", deadline_ms=1200, max_body=1_000_000)
     return lambda: create_app(services=[service], settings=settings, today=lambda: TODAY)
 
 
