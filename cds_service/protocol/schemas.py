@@ -55,12 +55,21 @@ class FhirAuthorization(_Sent):
     patient: Text | None = Field(None, description="The patient in context")
 
 
+_CONDITIONS: Json = {
+    "dependentRequired": {"fhirAuthorization": ["fhirServer"]},
+    "if": {"properties": {"hook": {"const": "order-select"}}},
+    "then": {"properties": {"context": {"required": ["selections"]}}},
+}
+
+
 class HookRequest(_Sent):
     """One call of a hook, CDS Hooks 2.0."""
 
+    model_config = ConfigDict(json_schema_extra=_CONDITIONS)
+
     hook: Text
     hookInstance: Text = Field(description="A UUID of this invocation")
-    fhirServer: str | None = Field(None, description="FHIR base URL; needed beside `fhirAuthorization`")
+    fhirServer: str | None = Field(None, min_length=1, description="FHIR base URL; needed beside `fhirAuthorization`")
     fhirAuthorization: FhirAuthorization | None = None
     context: Context
     prefetch: Json = Field({}, description="Answers to the prefetch queries by key")

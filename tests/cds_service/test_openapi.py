@@ -1,6 +1,7 @@
 """GET /openapi.json: it is valid, it names every route, its examples come true, and no answer departs from it."""
 
 from datetime import date, timedelta
+from functools import reduce
 
 import pytest
 from openapi_schema_validator import OAS31Validator
@@ -86,6 +87,20 @@ def test_every_scenario_conforms_too(scenario):
     name = "Cards" if answer["status"] == 200 else "OperationOutcome"
     assert mistakes({"$ref": f"#/components/schemas/{name}"}, answer["body"]) == []
     assert mistakes({"$ref": "#/components/schemas/HookRequest"}, scenario.request()) == []
+
+
+@pytest.mark.parametrize(("schema", "path"), [("HookRequest", ()), ("Context", ("context",))])
+def test_a_member_is_required_in_the_description_as_in_the_service(schema, path):
+    for member in DOCUMENT["components"]["schemas"][schema]["required"]:
+        body = request_of(*EXAMPLES[0])
+        changed = reduce(dict.__getitem__, path, body)
+        kept = changed.pop(member)
+        response = APP.test_client().post(CALLS[0], json=body)
+        changed[member] = kept
+        assert (response.status_code, response.get_json()["issue"][0]["expression"]) == (
+            400,
+            [".".join([*path, member])],
+        )
 
 
 def test_the_examples_move_with_the_day():
