@@ -83,8 +83,13 @@ def _calls(path: str, operation: Json) -> Iterator[Json]:
 
 
 def _item(name: str, status: str, request: Json, *saved: Json) -> Json:
-    test = f"pm.test('answers {status}', () => pm.response.to.have.status({status}));"
-    return {"name": name, "event": [_script("test", test)], "request": request, "response": list(saved)}
+    tests = [f"pm.test('answers {status}', () => pm.response.to.have.status({status}));"]
+    for each in saved:
+        count = len(orjson.loads(each["body"]).get("cards", ()))
+        tests.append(
+            f"pm.test('cards: {count}', () => pm.expect(pm.response.json().cards || []).to.have.length({count}));"
+        )
+    return {"name": name, "event": [_script("test", "\n".join(tests))], "request": request, "response": list(saved)}
 
 
 def _request(method: str, path: str, body: Json | None = None) -> Json:

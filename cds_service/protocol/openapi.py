@@ -99,11 +99,12 @@ def _call(service: Service, examples: Sequence[Example]) -> Json:
 
 def _members(service: Service) -> Json:
     """Describe the members of a request that are a service's own."""
-    needed = {
-        key: " (required, here or from `fhirServer`)" if key in service.required else "" for key in service.prefetch
-    }
-    keys = {key: {"description": f"`{query}`{needed[key]}"} for key, query in service.prefetch.items()}
+    keys = {key: {"description": f"`{query}`{_need(service, key)}"} for key, query in service.prefetch.items()}
     return {"hook": {"enum": list(service.hooks)}, "prefetch": {"type": "object", "properties": keys}}
+
+
+def _need(service: Service, key: str) -> str:
+    return ", required: here or from `fhirServer`" if key in service.required else ""
 
 
 def _answers(examples: Sequence[Example]) -> Json:
