@@ -8,7 +8,9 @@
      ├─ BodyTooLarge          413
      ├─ NotJson               415
      └─ UnusableContent       422  well-formed, but it cannot be answered
-         └─ ForeignPatient    422  something in the request is about somebody else
+         ├─ ForeignPatient    422  something in the request is about somebody else
+         └─ UnservedFhirVersion
+                              422  written in a version of FHIR that is not served
 
 An error names members and keys, never their values: values may be patient data.
 """
@@ -82,6 +84,21 @@ class ForeignPatient(UnusableContent):
             "A resource in the request is not shown to belong to the patient in context; nothing was evaluated.",
             where=where,
             advice="Send only resources whose subject is context.patientId.",
+        )
+
+
+class UnservedFhirVersion(UnusableContent):
+    """The request is written in a FHIR version before R4: nothing is evaluated."""
+
+    issue_type = "not-supported"
+
+    def __init__(self, where: str, version: str) -> None:
+        """`where` names the member that shows it."""
+        super().__init__(
+            f"This is FHIR {version}. This service reads FHIR R4 (4.0.1) only; nothing was evaluated.",
+            where=where,
+            advice="Register the service for FHIR R4 at the EHR. The public CDS Hooks Sandbox starts with a DSTU2 "
+            "server; its parameter fhirServiceUrl names another one, such as https://r4.smarthealthit.org.",
         )
 
 
