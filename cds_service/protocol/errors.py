@@ -2,6 +2,7 @@
 
     CdsError
      ├─ BadRequest            400  a member is missing or of the wrong type
+     │   └─ StrippedRequest   400  the EHR emptied the call: a mistake in its set-up
      ├─ UnknownService        404
      ├─ EvidenceNotAvailable  412  required data is neither sent nor reachable
      ├─ EvidenceTruncated     412  required data is cut short, and what there is shows nothing
@@ -43,6 +44,21 @@ class BadRequest(CdsError):
 
     status = 400
     issue_type = "structure"
+
+
+class StrippedRequest(BadRequest):
+    """The EHR fired the hook without what the service needs, as it does when its set-up does not fit."""
+
+    issue_type = "required"
+
+    def __init__(self, where: str) -> None:
+        """`where` is the member without which there is nothing to read."""
+        super().__init__(
+            f"The call came without {where}: this looks like a mistake in the set-up at the EHR.",
+            where=where,
+            advice="Compare the address of the service with the registered one, letter by letter, and see that the "
+            "registration holds the APIs of every prefetch key and, for draft orders, the (Unsigned Order) ones.",
+        )
 
 
 class UnknownService(CdsError):
