@@ -24,6 +24,9 @@ from cds_service.fhir.models import warm_up
 from cds_service.fhir.server import FhirServers
 from cds_service.html_page import SECURITY_HEADERS, html_page
 from cds_service.log import configure, safe_id
+from cds_service.protocol.dialect import DEFAULT, Dialect, Dialects, read_dialect
+from cds_service.protocol.dialect_input import accept
+from cds_service.protocol.dialect_output import refusal, rewrite
 from cds_service.protocol.discovery import discovery_json
 from cds_service.protocol.errors import (
     BadRequest,
@@ -51,6 +54,7 @@ def create_app(
     configure(settings.log_level)
     services = load_services(settings) if services is None else services
     by_id = {service.id: service for service in services}
+    dialects = load_dialects(settings, services)
     day = today or (lambda: local_day(settings.timezone))
     servers = FhirServers(settings.fhir_servers, settings.fhir_loopback, settings.max_body, settings.ca_bundle)
     warm_up()
@@ -93,9 +97,10 @@ def create_app(
         started = time.perf_counter()
         deadline = Deadline.after(settings.deadline_ms)
         service = service_of(service_id)
-        body = read_json(_read_body(settings.max_body), settings.max_depth)
+        dialect = dialects.of(None)
+        body = accept(read_json(_read_body(settings.max_body), settings.max_depth), dialect)
         answered = answer(service, body, day(), partial(servers.search, deadline=deadline))
-        response = _json(answered.response())
+        response = _json(rewrite(answered.response(), dialect))
         _log_call(answered, time.perf_counter() - started)
         return response
 
@@ -121,7 +126,7 @@ def create_app(
 
     @app.errorhandler(Exception)
     def fail(error: Exception) -> Response:
-        return _error_response(error)
+        return _error_response(error, dialects.of(None))
 
     return app
 
@@ -130,6 +135,12 @@ def load_services(settings: Settings) -> tuple[Service, ...]:
     """Build every service of the medicine for this site."""
     site = Site(settings.value_sets, settings.profile, settings.public_url, settings.emergency_url)
     return tuple(build(site) for build in hooks.SERVICES)
+
+
+def load_dialects(settings: Settings, services: Sequence[Service]) -> Dialects:
+    """How clients are answered. Raises DialectError when the site file names a key that no service asks for."""
+    keys = {key for service in services for key in service.prefetch}
+    return Dialects(otherwise=read_dialect(settings.dialect, settings.dialect_file, keys))
 
 
 def local_day(timezone: str | None) -> date:
@@ -173,7 +184,7 @@ def _json(body: object, status: int = 200) -> Response:
     return Response(orjson.dumps(body), status=status, content_type="application/json")
 
 
-def _error_response(error: Exception) -> Response:
+def _error_response(error: Exception, dialect: Dialect = DEFAULT) -> Response:
     """Turn any exception into an OperationOutcome. The only place that catches everything."""
     if isinstance(error, RequestEntityTooLarge):
         error = BodyTooLarge(
@@ -183,21 +194,22 @@ def _error_response(error: Exception) -> Response:
         )
     if isinstance(error, CdsError):
         log.warning("refused", status=error.status, error=type(error).__name__, where=error.where)
-        return _json(error.operation_outcome(), error.status)
+        return _json(refusal(error.operation_outcome(), dialect), error.status)
     if isinstance(error, HTTPException):
-        return _http_error(error)
+        return _http_error(error, dialect)
     # The message of an unexpected exception may quote patient data: its type and place are enough to find it.
     frame = extract_tb(error.__traceback__)[-1]
     log.error("failed", status=500, error=type(error).__name__, at=f"{frame.name}:{frame.lineno}")
     outcome = operation_outcome("exception", "The service failed on this request; nothing was evaluated.")
-    return _json(outcome, 500)
+    return _json(refusal(outcome, dialect), 500)
 
 
-def _http_error(error: HTTPException) -> Response:
+def _http_error(error: HTTPException, dialect: Dialect) -> Response:
     status = error.code or 500
     issue_type = {404: "not-found", 405: "not-supported"}.get(status, "processing")
     advice = "GET /cds-services lists the services." if status == 404 else ""
-    response = _json(operation_outcome(issue_type, error.name + ".", advice=advice), status)
+    outcome = operation_outcome(issue_type, error.name + ".", advice=advice)
+    response = _json(refusal(outcome, dialect), status)
     for name, value in error.get_headers():
         if name == "Allow":
             response.headers[name] = value

@@ -18,7 +18,9 @@ import orjson
 import requests
 
 from cds_service.answer import answer
-from cds_service.app import load_services, local_day
+from cds_service.app import load_dialects, load_services, local_day
+from cds_service.protocol.dialect import DialectError
+from cds_service.protocol.dialect_input import accept
 from cds_service.protocol.errors import CdsError
 from cds_service.scenarios import UnknownScenario, find_scenario, scenarios
 from cds_service.service import KnowledgeError, Service
@@ -119,8 +121,10 @@ def explain(request_file: Path, as_json: bool, today: date | None) -> None:
     settings = _settings()
     service = _services(settings)[0]
     day = today or local_day(settings.timezone)
+    dialect = load_dialects(settings, [service]).of(None)
     try:
-        answered = answer(service, read_json(_read_file(request_file), settings.max_depth), day)
+        body = accept(read_json(_read_file(request_file), settings.max_depth), dialect)
+        answered = answer(service, body, day)
     except CdsError as error:
         _fail(f"{request_file}: {error.status}: {error.text} {error.where}: {error.advice}")
     explanation = answered.explanation(day)
@@ -210,9 +214,13 @@ def _settings() -> Settings:
 
 def _services(settings: Settings) -> tuple[Service, ...]:
     try:
-        return load_services(settings)
+        services = load_services(settings)
+        load_dialects(settings, services)
     except KnowledgeError as error:
         _fail(f"{error} `cds-service knowledge check` checks all files.")
+    except DialectError as error:
+        _fail(f"CDS_DIALECT_FILE: {error}.")
+    return services
 
 
 def _require_free(host: str, port: int) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import DirectoryPath, Field, FilePath, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from cds_service.protocol.dialect import read_dialect, read_site_terms
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-]+(:\d+)?|https?://\[[0-9a-fA-F:]+\](:\d+)?|null")
 _ADDRESS = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
@@ -51,6 +54,14 @@ class Settings(BaseSettings):
     profile: str = Field("policy", description="Policy profile of the pathway, by its name in pathway.toml")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         ("*",), description="Origins that browsers may call from, separated by commas"
+    )
+    dialect: str = Field(
+        "default",
+        description="How clients are spoken to: `default` (CDS Hooks 2.0.1), `epic`, `v1` (1.0), `cerner`, `bahmni`, "
+        "`sandbox`, `crd-generator`",
+    )
+    dialect_file: FilePath | None = Field(
+        None, description="TOML file with the prefetch keys of the site's EHR and its codes for orders"
     )
     public_url: str | None = Field(
         None, description="Address under which clients reach this service, for links on cards"
@@ -101,7 +112,19 @@ class Settings(BaseSettings):
     def _any_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("value_sets", "ca_bundle", "public_url", "emergency_url", mode="before")
+    @field_validator("dialect")
+    @classmethod
+    def _known_dialect(cls, value: str) -> str:
+        return read_dialect(value).name
+
+    @field_validator("dialect_file")
+    @classmethod
+    def _usable_file(cls, value: Path | None) -> Path | None:
+        if value:
+            read_site_terms(value)
+        return value
+
+    @field_validator("value_sets", "ca_bundle", "dialect_file", "public_url", "emergency_url", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return value or None

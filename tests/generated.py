@@ -7,6 +7,8 @@ from datetime import date
 from functools import cache, partial
 from pathlib import Path
 
+import orjson
+
 import hooks
 from cds_service.answer import answer
 from cds_service.scenarios import find_scenario
@@ -38,6 +40,24 @@ def demo_card() -> str:
     return f"```text\n{cards_text(cards)}\n```"
 
 
+def demo_answer() -> str:
+    """The same card as the EHR gets it, its long parts cut."""
+    service = hooks.SERVICES[0](Site())
+    scenario = find_scenario(service.demo, [service.id])
+    response = answer(service, scenario.request(), scenario.today).response()
+    text = orjson.dumps(_cut(response), option=orjson.OPT_INDENT_2).decode()
+    return f"```json\n{text}\n```"
+
+
+def _cut(value: object) -> object:
+    """Long texts end in dots, lists after their first item; what is left is as it was."""
+    if isinstance(value, dict):
+        return {name: _cut(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [*map(_cut, value[:1]), *(["..."] if len(value) > 1 else [])]
+    return f"{value[:77]}..." if isinstance(value, str) and len(value) > 139 else value
+
+
 @cache
 def knowledge() -> Knowledge:
     """The knowledge as it ships."""
@@ -52,6 +72,7 @@ def part(name: str) -> str:
 GENERATED = {
     ("README.md", "settings"): settings_table,
     ("README.md", "card"): demo_card,
+    ("README.md", "answer"): demo_answer,
     **{("hooks/failed_esi/README.md", name): partial(part, name) for name in PARTS},
 }
 

@@ -1,4 +1,4 @@
-"""Rewrite the expected responses of all scenarios and print what changed: python -m tests.goldens."""
+"""Rewrite the expected responses of all scenarios and clients and print what changed: python -m tests.goldens."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import orjson
 from cds_service.app import create_app
 from cds_service.scenarios import Scenario, scenarios
 from cds_service.settings import Settings
+from tests.clients import answered_in_dialect, client_scenarios
 
 
 def answered(scenario: Scenario) -> dict[str, object]:
@@ -22,14 +23,21 @@ def answered(scenario: Scenario) -> dict[str, object]:
 def main() -> None:
     """Rewrite the files."""
     for scenario in scenarios(["failed-esi"]):
-        path = scenario.folder / "response.json"
-        before = path.read_text(encoding="utf-8") if path.exists() else ""
-        after = orjson.dumps(answered(scenario), option=orjson.OPT_INDENT_2).decode() + "\n"
-        if before != after:
-            sys.stdout.writelines(
-                difflib.unified_diff(before.splitlines(True), after.splitlines(True), scenario.name, scenario.name)
-            )
-            path.write_text(after, encoding="utf-8")
+        rewrite(scenario, answered(scenario))
+    for scenario in client_scenarios():
+        rewrite(scenario, answered_in_dialect(scenario))
+
+
+def rewrite(scenario: Scenario, answer: dict[str, object]) -> None:
+    """Write the answer of one scenario, and what changed to the terminal."""
+    path = scenario.folder / "response.json"
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    after = orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode() + "\n"
+    if before != after:
+        sys.stdout.writelines(
+            difflib.unified_diff(before.splitlines(True), after.splitlines(True), scenario.name, scenario.name)
+        )
+        path.write_text(after, encoding="utf-8")
 
 
 if __name__ == "__main__":

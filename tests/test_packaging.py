@@ -28,7 +28,7 @@ def test_the_wheel_holds_the_pathway_the_value_sets_the_fixtures_and_the_notices
     stories = {f"cds_service/fixtures/{p.relative_to(ROOT / 'fixtures')}" for p in (ROOT / "fixtures").rglob("*.json")}
     assert medicine <= names
     assert stories <= names
-    assert "cds_service/py.typed" in names
+    assert {"cds_service/py.typed", "cds_service/protocol/dialects.toml"} <= names
     assert {"LICENSE", "NOTICE"} <= {Path(name).name for name in names}
     assert not [name for name in names if name.startswith(("tests/", "bench/"))]
 

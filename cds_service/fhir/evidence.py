@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cds_service.fhir.version import require_r4_resources
 from cds_service.protocol.errors import EvidenceNotAvailable
 from cds_service.trust.patient_binding import bind
 
@@ -66,7 +67,7 @@ def gather(service: Service, request: HookRequest, search: Search | None = None)
     """Read every prefetch key of the service: as sent, else from the FHIR server, where one can be asked.
 
     A query that failed at the client is not asked again. Raises EvidenceNotAvailable (412) naming the first
-    required key that is not there to be read, and ForeignPatient (422).
+    required key that is not there to be read, ForeignPatient and UnservedFhirVersion (422).
     """
     fetched = _fetch(service, request, search) if search else {}
     found = {**request.prefetch, **fetched}
@@ -100,6 +101,7 @@ def _fetch(service: Service, request: HookRequest, search: Search) -> dict[str, 
     fetched = {**(search.ask(queries) if queries else {}), **(search.complete(begun) if begun else {})}
     known = request.prefetch.get("patient", NOT_AVAILABLE)
     members = {f"fhirServer.{key}": list(_resources(answer)) for key, answer in fetched.items()}
+    require_r4_resources(members)
     by_url = {url: r for answer in (known, *fetched.values()) for url, r in answer.by_url.items()}
     bind(request.patient_id, request.fhir_server, {**members, "prefetch.patient": list(_resources(known))}, by_url)
     return fetched

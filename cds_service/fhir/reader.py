@@ -28,6 +28,7 @@ from cds_service.fhir.record import (
     PatientRecord,
     Procedure,
 )
+from cds_service.fhir.version import was_not_done
 
 Resource = Mapping[str, Any]
 IsRelevant = Callable[[str, str], bool]  # by the type of a resource and the words of its code
@@ -190,12 +191,10 @@ class _Reading:
     def procedures(self) -> Iterator[Procedure]:
         for resource, code in self._relevant("Procedure"):
             started, ended = self._performed(resource)
-            was_not_done = resource.get("notPerformed") is True or resource.get("notDone") is True
             yield Procedure(
                 reference=reference_of(resource),
                 code=code,
-                # DSTU2 and STU3 said "not done" with a flag beside the status
-                status="not-done" if was_not_done else _word(resource.get("status")),
+                status="not-done" if was_not_done(resource) else _word(resource.get("status")),
                 performed=ended or started,
                 started=started or ended,
                 body_sites=_concepts(resource.get("bodySite")),
@@ -221,7 +220,8 @@ class _Reading:
     def medicines(self) -> Iterator[Medication]:
         for kind in ("MedicationRequest", "MedicationStatement", "MedicationAdministration"):
             for resource, code in self._relevant(kind):
-                if resource.get("doNotPerform") is True or _word(resource.get("intent")) in _ONLY_PROPOSED:
+                is_only_proposed = _word(resource.get("intent")) in _ONLY_PROPOSED
+                if is_only_proposed or resource.get("doNotPerform") is True or was_not_done(resource):
                     continue
                 first, last = self._course(resource)
                 yield Medication(

@@ -2,13 +2,16 @@
 
     CdsError
      ├─ BadRequest            400  a member is missing or of the wrong type
+     │   └─ StrippedRequest   400  the EHR emptied the call: a mistake in its set-up
      ├─ UnknownService        404
      ├─ EvidenceNotAvailable  412  required data is neither sent nor reachable
      ├─ EvidenceTruncated     412  required data is cut short, and what there is shows nothing
      ├─ BodyTooLarge          413
      ├─ NotJson               415
      └─ UnusableContent       422  well-formed, but it cannot be answered
-         └─ ForeignPatient    422  something in the request is about somebody else
+         ├─ ForeignPatient    422  something in the request is about somebody else
+         └─ UnservedFhirVersion
+                              422  written in a version of FHIR that is not served
 
 An error names members and keys, never their values: values may be patient data.
 """
@@ -41,6 +44,21 @@ class BadRequest(CdsError):
 
     status = 400
     issue_type = "structure"
+
+
+class StrippedRequest(BadRequest):
+    """The EHR fired the hook without what the service needs, as it does when its set-up does not fit."""
+
+    issue_type = "required"
+
+    def __init__(self, where: str) -> None:
+        """`where` is the member without which there is nothing to read."""
+        super().__init__(
+            f"The call came without {where}: this looks like a mistake in the set-up at the EHR.",
+            where=where,
+            advice="Compare the address of the service with the registered one, letter by letter, and see that the "
+            "registration holds the APIs of every prefetch key and, for draft orders, the (Unsigned Order) ones.",
+        )
 
 
 class UnknownService(CdsError):
@@ -82,6 +100,21 @@ class ForeignPatient(UnusableContent):
             "A resource in the request is not shown to belong to the patient in context; nothing was evaluated.",
             where=where,
             advice="Send only resources whose subject is context.patientId.",
+        )
+
+
+class UnservedFhirVersion(UnusableContent):
+    """The request is written in a FHIR version before R4: nothing is evaluated."""
+
+    issue_type = "not-supported"
+
+    def __init__(self, where: str, version: str) -> None:
+        """`where` names the member that shows it."""
+        super().__init__(
+            f"This is FHIR {version}. This service reads FHIR R4 (4.0.1) only; nothing was evaluated.",
+            where=where,
+            advice="Register the service for FHIR R4 at the EHR. The public CDS Hooks Sandbox starts with a DSTU2 "
+            "server; its parameter fhirServiceUrl names another one, such as https://r4.smarthealthit.org.",
         )
 
 

@@ -10,10 +10,15 @@ from typing import Any
 from cds_service.fhir.evidence import Answer, read_answer, read_bundle
 from cds_service.fhir.reader import Medications, is_about_a_patient, read_order
 from cds_service.fhir.record import Order
+from cds_service.fhir.version import require_r4
 from cds_service.protocol.errors import BadRequest, ForeignPatient
 from cds_service.trust.patient_binding import bind
 
 Resource = Mapping[str, Any]
+
+_OLDER_LISTS = ("orders", "medications")  # what draftOrders was called in hooks before order-select
+_NEWER_FORM = "Send the unsigned orders as context.draftOrders, a Bundle of FHIR R4 (4.0.1) resources."
+_OLDER_HOOKS = dict.fromkeys(("order-review", "medication-prescribe"), f" They took its place. {_NEWER_FORM}")
 
 # FHIR allows 64 characters; real servers send more and other signs, but nothing that could end a URL segment.
 _ID = re.compile(r"[A-Za-z0-9\-._]{1,255}")
@@ -40,15 +45,16 @@ class HookRequest:
         """Read and bind a request body; `hooks` and `keys` are those of the service that is called.
 
         Raises BadRequest (400) naming the member at fault, ForeignPatient (422) when anything in the request
-        is about another patient.
+        is about another patient, UnservedFhirVersion (422) when it is not written in FHIR R4.
         """
         members = _require_object(body, "body")
+        require_r4(members, keys)
         hook = _require_text(members, "hook")
         if hook not in hooks:
             raise BadRequest(
                 "The hook is not one that this service is registered for.",
                 where="hook",
-                advice=f"Call this service for: {', '.join(sorted(hooks))}.",
+                advice=f"Call this service for: {', '.join(sorted(hooks))}.{_OLDER_HOOKS.get(hook, '')}",
             )
         hook_instance = _require_text(members, "hookInstance")
         fhir_server, token, authorized_patient = _read_access(members)
@@ -157,6 +163,13 @@ def _read_drafts(context: Resource) -> tuple[tuple[_Draft, ...], list[Resource]]
 
     A drug may travel as a sibling entry of its order; that entry is not an order itself.
     """
+    older = next((name for name in _OLDER_LISTS if name in context), None)
+    if older and "draftOrders" not in context:
+        raise BadRequest(
+            f"'context.{older}' is what older hooks called the draft orders.",
+            where=f"context.{older}",
+            advice=_NEWER_FORM,
+        )
     bundle = _require_object(context.get("draftOrders"), "context.draftOrders")
     entries = bundle.get("entry")
     is_bundle = bundle.get("resourceType") == "Bundle" or isinstance(entries, list)

@@ -185,12 +185,38 @@ def test_knowledge_check_says_no_to_a_broken_file(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"), [("CDS_PORT", "x"), ("CDS_PROFILE", "none"), ("CDS_VALUE_SETS", "/none")]
+    ("variable", "value"),
+    [
+        ("CDS_PORT", "x"),
+        ("CDS_PROFILE", "none"),
+        ("CDS_VALUE_SETS", "/none"),
+        ("CDS_DIALECT", "none"),
+        ("CDS_DIALECT_FILE", "/none"),
+    ],
 )
 def test_a_wrong_setting_stops_every_command(run, variable, value):
     done = run("fixtures", env={variable: value})
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert variable in done.stderr
+
+
+def test_a_mistake_in_a_site_file_stops_the_service(run, tmp_path):
+    site = tmp_path / "site.toml"
+    site.write_text('[prefetch]\nproblems = "a"\n')
+    done = run("serve", env={"CDS_DIALECT_FILE": str(site)})
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "CDS_DIALECT_FILE: site.toml: [prefetch] problems is not one of our keys" in done.stderr
+
+
+def test_explain_reads_the_keys_of_the_site(run, story, tmp_path):
+    site = tmp_path / "site.toml"
+    site.write_text('[prefetch]\nprocedures = "px"\n')
+    body = orjson.loads(story.read_bytes())
+    body["prefetch"]["px"] = body["prefetch"].pop("procedures")
+    story.write_bytes(orjson.dumps(body))
+    assert run("explain", story, "--today", "2026-06-01").exit_code == 2
+    done = run("explain", story, "--today", "2026-06-01", env={"CDS_DIALECT_FILE": str(site)})
+    assert (done.exit_code, "[WARNING]" in done.stdout) == (0, True)
 
 
 def test_serve_says_so_when_the_port_is_taken():

@@ -91,6 +91,7 @@ def test_an_unreadable_date_is_named_and_the_procedure_kept():
         ({"status": "completed", "notPerformed": True}, "not-done"),
         ({"status": "completed", "notDone": True}, "not-done"),
         ({"status": "completed", "notDone": False}, "completed"),
+        ({"status": "completed", "notPerformed": "true"}, "not-done"),
         ({"status": None}, ""),
     ],
 )
@@ -268,6 +269,21 @@ def test_a_course_of_medicine_is_read_from_any_period():
     for resource in (by_dispense, statement):
         found = only(read(resource), "medications")
         assert (found.first, found.last) == (day_span(date(2026, 1, 1)), day_span(date(2026, 2, 1)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "flag"),
+    [
+        ("MedicationStatement", {"wasNotTaken": True}),
+        ("MedicationStatement", {"taken": "n"}),
+        ("MedicationAdministration", {"wasNotGiven": True}),
+        ("MedicationAdministration", {"notGiven": True}),
+    ],
+)
+def test_a_medicine_that_was_not_taken_or_given_is_no_course(kind, flag):
+    resource = {**medication("gabapentin"), "resourceType": kind, "status": "completed"}
+    assert len(read(resource).medications) == 1
+    assert read({**resource, **flag}).medications == ()
 
 
 def test_of_two_versions_of_a_resource_the_later_one_counts():

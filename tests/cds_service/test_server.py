@@ -71,6 +71,14 @@ def test_only_what_was_not_sent_is_asked(patient_app, fhir):
     assert [path.partition("?")[0] for path, _ in fhir.seen] == ["/fhir/Observation"]
 
 
+def test_a_server_of_an_older_version_is_refused(patient_app):
+    older = [patient(), esi("2026-03-16", "esi-1", notPerformed=True)]
+    with serving(FakeFhirServer(older)) as server:
+        response = post(patient_app, bare(server))
+    (issue,) = response.get_json()["issue"]
+    assert (response.status_code, issue["expression"]) == (422, ["fhirServer.procedures"])
+
+
 def test_an_order_of_no_concern_asks_nothing(patient_app, fhir):
     assert post(patient_app, bare(fhir, draft("83036", side=""))).get_json() == {"cards": []}
     assert fhir.seen == []

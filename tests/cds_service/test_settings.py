@@ -42,6 +42,8 @@ def test_a_variable_is_read(monkeypatch, variable, value, member, read):
         ("CDS_TIMEZONE", "Mars/Olympus", "CDS_TIMEZONE: .*not a time zone"),
         ("CDS_VALUE_SETS", "/no/such/folder", "CDS_VALUE_SETS: "),
         ("CDS_LOG_LEVEL", "loud", "CDS_LOG_LEVEL: "),
+        ("CDS_DIALECT", "latin", "CDS_DIALECT: .*not one of default, epic, v1"),
+        ("CDS_DIALECT_FILE", "/no/such/file.toml", "CDS_DIALECT_FILE: "),
         ("CDS_VALUESETS", "x", "CDS_VALUESETS is not a setting; did you mean CDS_VALUE_SETS"),
     ],
 )
