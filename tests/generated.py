@@ -15,6 +15,7 @@ from cds_service.settings import Settings
 from cds_service.terminal import cards_text
 from hooks.failed_esi.knowledge import Knowledge, read_knowledge
 from hooks.failed_esi.page import PARTS
+from tests.conformance.items import items_table
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,6 +53,7 @@ def part(name: str) -> str:
 GENERATED = {
     ("README.md", "settings"): settings_table,
     ("README.md", "card"): demo_card,
+    ("docs/conformance.md", "items"): items_table,
     **{("hooks/failed_esi/README.md", name): partial(part, name) for name in PARTS},
 }
 
