@@ -10,6 +10,7 @@ from typing import NamedTuple
 from cds_service.check.rules import RULES, Rule
 
 _SHOWN = 3  # broken places that a line names; --json names all
+_LONGEST = 200  # characters of one place in a line
 
 
 class Outcome(StrEnum):
@@ -37,11 +38,11 @@ class Result:
     seen: tuple[str, ...]
 
     def line(self) -> str:
-        """What was seen, in one line."""
-        if self.outcome is Outcome.PASSED:
-            return self.seen[0] if len(self.seen) == 1 else f"{len(self.seen)} places looked at"
+        """What was seen, in one line that no answer can make unreadable."""
+        if self.outcome is Outcome.PASSED and len(self.seen) > 1:
+            return f"{len(self.seen)} places looked at"
         more = len(self.seen) - _SHOWN
-        return "; ".join(self.seen[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+        return "; ".join(_plain(seen) for seen in self.seen[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
 def results(looks: Iterable[Look]) -> tuple[Result, ...]:
@@ -50,6 +51,12 @@ def results(looks: Iterable[Look]) -> tuple[Result, ...]:
     for look in looks:
         by_rule[look.rule].append(look)
     return tuple(_result(rule, by_rule[rule.id]) for rule in RULES)
+
+
+def _plain(text: str) -> str:
+    """Text of a stranger for a terminal: no control characters, and an end."""
+    printable = "".join(sign if sign.isprintable() else "?" for sign in text[:_LONGEST])
+    return f"{printable}..." if len(text) > _LONGEST else printable
 
 
 def _result(rule: Rule, looks: Sequence[Look]) -> Result:

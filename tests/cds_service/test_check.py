@@ -3,6 +3,8 @@
 import copy
 import re
 from datetime import date
+from functools import partial, reduce
+from operator import getitem
 
 import orjson
 import pytest
@@ -12,10 +14,12 @@ from werkzeug import Response
 
 from cds_service.app import create_app
 from cds_service.check.client import Client
+from cds_service.check.discovery_rules import FIELDS, discovery_looks
 from cds_service.check.look import Outcome, results
 from cds_service.check.probes import check_service
-from cds_service.check.response_rules import empties
+from cds_service.check.response_rules import empties, response_looks
 from cds_service.check.rules import RULES
+from cds_service.check.samples import sample
 from cds_service.cli import main
 from cds_service.settings import Settings
 from tests.served import in_a_thread
@@ -103,6 +107,8 @@ class Model:
         self.headers = {"Access-Control-Allow-Origin": ORIGIN}
         self.allowed = {"/cds-services": "Authorization, Content-Type"}
         self.content_type = "application/json"
+        self.hook = "order-select"
+        self.required = {"userId", "patientId", "selections", "draftOrders"}
         self.text = None
 
     def __call__(self, request):
@@ -135,12 +141,11 @@ class Model:
             body = orjson.loads(sent)
         except orjson.JSONDecodeError:
             return "json"
-        required = {"userId", "patientId", "selections", "draftOrders"}
         if not isinstance(body, dict) or not {"hook", "hookInstance", "context"} <= body.keys():
             return "members"
-        if body["hook"] != "order-select":
+        if body["hook"] != self.hook:
             return "hook"
-        if not required <= body["context"].keys():
+        if not self.required <= body["context"].keys():
             return "members"
         if "x-check" in body:
             return "strange"
@@ -392,6 +397,50 @@ def test_a_hook_whose_context_is_not_known_is_skipped_and_that_is_said(httpserve
         assert "some-new-hook" in outcomes[rule].line() or "no sample" in outcomes[rule].line()
 
 
+@pytest.mark.parametrize("hook", FIELDS)
+def test_every_published_hook_has_a_sample_that_its_service_takes(httpserver, model, hook):
+    entry = model.discovery["services"][0]
+    model.hook = entry["hook"] = hook
+    del entry["prefetch"]["user"]
+    model.required = sample(entry)["context"].keys() - {"encounterId"}
+    outcomes = outcome_of(httpserver, model)
+    assert named(outcomes, Outcome.FAILED) == set()
+    without_drafts = set() if hook in {"order-select", "order-sign"} else {"action.target"}
+    assert named(outcomes, Outcome.SKIPPED) == {"transport.tls"} | without_drafts
+
+
+def test_a_service_is_asked_from_the_origin_that_is_named(run):
+    settings = Settings(log_level="error", cors_origins=("https://listed.example.org",))
+    with in_a_thread(create_app(settings=settings)) as url:
+        assert run("check", url, "--origin", "https://listed.example.org").exit_code == 0
+        other = run("check", url)
+    assert other.exit_code == 1
+    assert set(re.findall(r"^fail +(\S+)", other.stdout, re.M)) == {"cors.discovery", "cors.call", "cors.answers"}
+
+
+def places(value, way=()):
+    """The way to every value inside a value."""
+    for step, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield (*way, step)
+        yield from places(item, (*way, step))
+
+
+@pytest.mark.parametrize("wrong", [None, "", 7, True, "x", [], [7], [[]], {}, {"a": 1}, ["x"]], ids=repr)
+def test_whatever_stands_in_an_answer_is_looked_at_without_breaking(wrong):
+    for whole, looks in (
+        (answer(), partial(response_looks, drafts={DRAFT}, call="x")),
+        (Model().discovery, discovery_looks),
+    ):
+        assert results(looks(wrong))
+        for *way, last in places(whole):
+            spoilt = copy.deepcopy(whole)
+            reduce(getitem, way, spoilt)[last] = wrong
+            found = results(looks(spoilt))
+            assert len(found) == len(RULES)
+            if wrong in (None, "", [], {}) and last != "cards" and last != "services":
+                assert list(empties(spoilt))
+
+
 def test_an_answer_nested_without_end_is_no_json(httpserver, model):
     model.text = lambda _: b"[" * 900 + b"]" * 900
     assert named(outcome_of(httpserver, model), Outcome.FAILED) == {"error.json"}
@@ -463,6 +512,15 @@ def test_a_broken_service_ends_with_1_and_the_rule_in_words(run, httpserver, mod
     assert done.exit_code == 1
     assert re.search(r"^fail +card.summary +Card Attributes +.*cards\[0\]\.summary: 140 characters", done.stdout, re.M)
     assert "SHALL: `summary` is there and shorter than 140 characters" in done.stdout
+
+
+def test_no_answer_can_write_to_the_terminal(run, httpserver, model):
+    model.discovery["services"][0]["prefetch"]["conditions"] = "\x1b[2J" + "x" * 5000
+    httpserver.expect_request(re.compile(".*")).respond_with_handler(model)
+    text = run("check", httpserver.url_for("")).stdout
+    assert "?[2Jxxx" in text.replace("\n", "")
+    assert "\x1b" not in text
+    assert "x" * 300 not in re.sub(r"\s+", "", text)
 
 
 def test_more_broken_places_than_fit_are_counted(run, httpserver, model):
