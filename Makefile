@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test lint types unit format serve knowledge docs goldens bench clean
+.PHONY: help demo test lint types unit format serve knowledge docs postman goldens bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -44,6 +44,9 @@ knowledge: $(STAMP) ## Load and cross-check the pathway files
 
 docs: $(STAMP) ## Rewrite the generated parts of the documentation
 	$(BIN)/python -m tests.generated
+
+postman: $(STAMP) ## Rewrite the Postman collection from the OpenAPI description
+	$(BIN)/python -m tests.postman
 
 goldens: $(STAMP) ## Rewrite the expected answers of the scenarios and print what changed
 	$(BIN)/python -m tests.goldens

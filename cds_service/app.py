@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from traceback import extract_tb
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,6 +18,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 
 import hooks
 from cds_service.answer import Answer, answer
+from cds_service.examples import examples
 from cds_service.fhir.deadline import Deadline
 from cds_service.fhir.models import warm_up
 from cds_service.fhir.server import FhirServers
@@ -32,6 +33,7 @@ from cds_service.protocol.errors import (
     UnknownService,
     operation_outcome,
 )
+from cds_service.protocol.openapi import openapi_json
 from cds_service.service import Service, Site
 from cds_service.settings import Settings, read_settings
 from cds_service.trust.limits import read_json
@@ -50,7 +52,7 @@ def create_app(
     services = load_services(settings) if services is None else services
     by_id = {service.id: service for service in services}
     day = today or (lambda: local_day(settings.timezone))
-    servers = FhirServers(settings.fhir_servers, settings.fhir_loopback, settings.max_body)
+    servers = FhirServers(settings.fhir_servers, settings.fhir_loopback, settings.max_body, settings.ca_bundle)
     warm_up()
 
     app = Flask("cds_service", static_folder=None)
@@ -76,6 +78,11 @@ def create_app(
     def knowledge_page(service_id: str) -> str:
         service = service_of(service_id)
         return html_page(service.title, service.page())
+
+    @lru_cache(maxsize=1)
+    def description(on: date) -> bytes:
+        shown = {service.id: tuple(examples(service, on)) for service in services}
+        return orjson.dumps(openapi_json(services, settings.public_url, shown))
 
     @app.get("/cds-services")
     def discover() -> Response:
@@ -107,6 +114,10 @@ def create_app(
     @app.get("/readyz")
     def ready() -> Response:
         return _json({"status": "ok", "knowledge": {s.id: s.knowledge_version for s in services}})
+
+    @app.get("/openapi.json")
+    def describe() -> Response:
+        return Response(description(day()), content_type="application/json")
 
     @app.errorhandler(Exception)
     def fail(error: Exception) -> Response:

@@ -47,8 +47,8 @@ class Scenario:
 
 def scenarios(services: Iterable[str]) -> tuple[Scenario, ...]:
     """All scenarios of these services, by name."""
-    folders = (folder for service in services for folder in sorted((_root() / service.replace("-", "_")).iterdir()))
-    return tuple(_read(folder) for folder in folders if (folder / "scenario.toml").exists())
+    folders = (_root() / service.replace("-", "_") for service in services)
+    return tuple(_read(file.parent) for folder in folders for file in sorted(folder.glob("*/scenario.toml")))
 
 
 def find_scenario(name: str, services: Iterable[str]) -> Scenario:

@@ -8,7 +8,7 @@ import re
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import DirectoryPath, Field, ValidationError, field_validator
+from pydantic import DirectoryPath, Field, FilePath, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-]+(:\d+)?|https?://\[[0-9a-fA-F:]+\](:\d+)?|null")
@@ -36,6 +36,10 @@ class Settings(BaseSettings):
     fhir_servers: Annotated[tuple[str, ...], NoDecode] = Field(
         ("https://r4.smarthealthit.org", "https://hapi.fhir.org/baseR4"),
         description="Base URLs of the FHIR servers that are asked for data not sent along, separated by commas",
+    )
+    ca_bundle: FilePath | None = Field(
+        None,
+        description="File of the certificate authorities that FHIR servers are trusted by, in PEM; else the usual ones",
     )
     fhir_loopback: bool = Field(True, description="Also ask FHIR servers on this machine; switch off in production")
     timezone: str | None = Field(
@@ -97,7 +101,7 @@ class Settings(BaseSettings):
     def _any_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("value_sets", "public_url", "emergency_url", mode="before")
+    @field_validator("value_sets", "ca_bundle", "public_url", "emergency_url", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return value or None

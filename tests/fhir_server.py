@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -49,6 +50,7 @@ class FakeFhirServer:
     faults: dict[str, Fault] = field(default_factory=dict)
     page_size: int = 1000
     otherwise: Fault = field(default=lambda exchange: exchange.send(exchange.good))
+    tls: ssl.SSLContext | None = None
     seen: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     url: str = ""
 
@@ -67,9 +69,13 @@ class FakeFhirServer:
             bundle["link"] = [{"relation": "next", "url": link}]
         return orjson.dumps(bundle)
 
-    def handle(self, connection: socket.socket) -> None:
+    def handle(self, plain: socket.socket) -> None:
         """Serve one connection until it is closed."""
-        with connection, suppress(OSError):
+        with (
+            plain,
+            suppress(OSError),
+            self.tls.wrap_socket(plain, server_side=True) if self.tls else plain as connection,
+        ):
             while head := _read_head(connection):
                 path, headers = _parse(head)
                 self.seen.append((path, headers))
@@ -82,7 +88,8 @@ class FakeFhirServer:
 def serving(server: FakeFhirServer) -> Iterator[FakeFhirServer]:
     """Run the server on a free port of this machine."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
-        server.url = f"http://127.0.0.1:{listener.getsockname()[1]}/fhir"
+        scheme = "https" if server.tls else "http"
+        server.url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/fhir"
         stop = threading.Event()
 
         def accept() -> None:

@@ -2,15 +2,19 @@
 
 import re
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 
+import orjson
 import pytest
 from click.testing import CliRunner
 
 from cds_service.cli import main
 from cds_service.scenarios import scenarios
 from cds_service.settings import Settings
+from tests.conftest import TODAY
 from tests.generated import GENERATED, ROOT, replaced
+from tests.postman import PATH, postman
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [p for p in ROOT.rglob("*.md") if not any(part[0] == "." for part in p.relative_to(ROOT).parts)]
@@ -21,6 +25,21 @@ def test_a_generated_part_is_up_to_date(name, marker):
     text = (ROOT / name).read_text(encoding="utf-8")
     assert f"<!-- {marker}:begin -->" in text
     assert replaced(text, marker, GENERATED[(name, marker)]()) == text, "run: make docs"
+
+
+def test_the_postman_collection_is_up_to_date():
+    assert PATH.read_text(encoding="utf-8") == postman(), "run: make postman"
+
+
+def test_a_request_of_the_postman_collection_gets_its_saved_answer(client):
+    calls = [item for folder in orjson.loads(postman())["item"] for item in folder["item"] if item["response"]]
+    assert len(calls) >= 7
+    for item in calls:
+        raw = re.sub(r"{{day-(\d+)}}", lambda m: str(TODAY - timedelta(days=int(m[1]))), item["request"]["body"]["raw"])
+        path = item["request"]["url"]["raw"].removeprefix("{{baseUrl}}")
+        answer = client.post(path, data=raw, content_type="application/json")
+        saved = item["response"][0]
+        assert (answer.status_code, answer.get_json()) == (saved["code"], orjson.loads(saved["body"])), item["name"]
 
 
 def test_every_setting_stands_in_the_readme():

@@ -60,35 +60,33 @@ def _limit(sock: socket.socket) -> None:
         sock.settimeout(max(_SHORTEST, deadline.remaining))
 
 
-class _Socket(socket.socket):
-    """Waits for each read and write no longer than the deadline allows."""
+class _KeepsDeadline:
+    """A socket that waits for each read and write no longer than the deadline allows."""
 
-    def recv_into(self, *arguments: Any, **more: Any) -> int:
+    def recv_into(self: Any, *arguments: Any, **more: Any) -> int:
         _limit(self)
-        return super().recv_into(*arguments, **more)
+        received: int = super().recv_into(*arguments, **more)  # type: ignore[misc]
+        return received
 
-    def sendall(self, *arguments: Any, **more: Any) -> None:
+    def sendall(self: Any, *arguments: Any, **more: Any) -> None:
         _limit(self)
-        return super().sendall(*arguments, **more)
+        super().sendall(*arguments, **more)  # type: ignore[misc]
 
 
-class _TlsSocket(ssl.SSLSocket):
-    """The same above TLS; the handshake takes the timeout of the connection as a whole."""
+class _Socket(_KeepsDeadline, socket.socket):
+    """Plain TCP."""
 
-    def recv_into(self, *arguments: Any, **more: Any) -> int:
-        _limit(self)
-        return super().recv_into(*arguments, **more)
 
-    def sendall(self, *arguments: Any, **more: Any) -> None:
-        _limit(self)
-        return super().sendall(*arguments, **more)
+class _TlsSocket(_KeepsDeadline, ssl.SSLSocket):
+    """Above TLS; the handshake takes the timeout of the connection as a whole."""
 
 
 class _Connection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         plain = super()._new_conn()
+        timeout = plain.gettimeout()
         made = _Socket(plain.family, plain.type, plain.proto, fileno=plain.detach())
-        made.settimeout(plain.timeout if plain.fileno() != -1 else None)
+        made.settimeout(timeout)
         return made
 
 

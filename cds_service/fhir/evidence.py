@@ -56,6 +56,8 @@ class Search(Protocol):
 NOT_AVAILABLE = Answer(is_available=False)
 # Only these are ever looked up by the fullUrl of their entry: the patient by a urn, a drug by its order.
 _REFERRED_TO = frozenset({"Patient", "Medication"})
+_SILENT = ", and the FHIR server gave none in time"
+_UNLISTED = ", and the FHIR server of the request is not one this service asks (CDS_FHIR_SERVERS)"
 _DEEPEST_BUNDLE = 3  # a batch-response holds searchsets; nothing known nests deeper
 _NO_FAILURE = frozenset({"warning", "information", "success"})
 
@@ -74,7 +76,8 @@ def gather(service: Service, request: HookRequest, search: Search | None = None)
     }
     for key, template in service.prefetch.items():
         if key in service.required and not answers[key].is_available:
-            raise EvidenceNotAvailable(key, template, was_sent=key in request.prefetch, was_asked=key in fetched)
+            server = _SILENT if key in fetched else _UNLISTED if request.fhir_server and search is None else ""
+            raise EvidenceNotAvailable(key, template, was_sent=key in request.prefetch, server=server)
     available = [answer for answer in answers.values() if answer.is_available]
     return Evidence(
         by_type=_merged(answer.by_type for answer in available),

@@ -11,6 +11,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from threading import Lock
 from typing import Any
 from urllib.parse import urljoin
@@ -92,6 +93,7 @@ class FhirServers:
     listed: tuple[str, ...]
     loopback: bool
     max_bytes: int
+    ca_bundle: Path | None = None
     threads: int = 32
     _sessions: dict[str, tuple[requests.Session, Breaker]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
@@ -107,7 +109,7 @@ class FhirServers:
         base = base.rstrip("/")
         with self._lock:
             if base not in self._sessions:
-                self._sessions[base] = (_session(self.threads), Breaker())
+                self._sessions[base] = (_session(self.threads, self.ca_bundle), Breaker())
             session, breaker = self._sessions[base]
         pool: ThreadPoolExecutor = self._pool  # type: ignore[attr-defined]
         return Search(base, token, deadline, session, breaker, pool, self.max_bytes)
@@ -217,10 +219,11 @@ class Search:
             raise _NoAnswer from None
 
 
-def _session(connections: int) -> requests.Session:
+def _session(connections: int, ca_bundle: Path | None) -> requests.Session:
     """Connections that are kept alive; nothing of the environment, no cookies, no credentials of its own."""
     session = requests.Session()
     session.trust_env = False
+    session.verify = str(ca_bundle) if ca_bundle else True
     session.headers.clear()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     for scheme in ("http://", "https://"):

@@ -91,13 +91,11 @@ class EvidenceNotAvailable(CdsError):
     status = 412
     issue_type = "required"
 
-    def __init__(self, key: str, template: str, *, was_sent: bool, was_asked: bool = False) -> None:
-        """`template` is the query that would answer the key."""
+    def __init__(self, key: str, template: str, *, was_sent: bool, server: str = "") -> None:
+        """`template` is the query that would answer the key, `server` what the FHIR server had to do with it."""
         why = "was sent but holds no readable answer" if was_sent else "was not sent"
-        if was_asked:
-            why += ", and the FHIR server gave none in time"
         super().__init__(
-            f"Prefetch key '{key}' {why}, and without it there is no safe answer.",
+            f"Prefetch key '{key}' {why}{server}, and without it there is no safe answer.",
             where=f"prefetch.{key}",
             advice=f"Send prefetch.{key} with the result of {template}.",
         )

@@ -1,11 +1,13 @@
 """Asking the FHIR server: in one parallel round, within the deadline, and right whatever the server does."""
 
 import gzip
+import ssl
 import threading
 import time
 
 import orjson
 import pytest
+import trustme
 
 from cds_service.app import create_app
 from cds_service.fhir.deadline import Deadline
@@ -217,7 +219,7 @@ def endless(exchange):
 
 
 def wait(_):
-    time.sleep(1.5)
+    time.sleep(6)
 
 
 # What a server may do instead of answering; none of it is an answer.
@@ -267,8 +269,8 @@ FAULTS = {
 
 @pytest.fixture
 def hurried(service):
-    """Makes applications with the deadline of production, a limit that a test can reach and no breaker open."""
-    settings = Settings(log_level="error", deadline_ms=450, max_body=1_000_000)
+    """Makes applications with a deadline that a slow machine meets, a limit that a test can reach, no breaker open."""
+    settings = Settings(log_level="error", deadline_ms=1200, max_body=1_000_000)
     return lambda: create_app(services=[service], settings=settings, today=lambda: TODAY)
 
 
@@ -371,3 +373,70 @@ def test_a_breaker_stays_closed_below_half():
     for number in range(100):
         assert breaker.allows()
         breaker.note(is_ok=number % 3 != 0)
+
+
+@pytest.fixture
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def secured(authority):
+    """A FHIR server behind TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with serving(FakeFhirServer(list(FAILED), tls=context)) as server:
+        yield server
+
+
+def trusting(service, bundle):
+    settings = Settings(log_level="error", deadline_ms=5000, ca_bundle=bundle)
+    return create_app(services=[service], settings=settings, today=lambda: TODAY)
+
+
+def test_a_server_with_a_certificate_of_the_site_is_asked(service, secured, authority, tmp_path):
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(bundle)
+    assert shown(post(trusting(service, bundle), bare(secured, token=TOKEN))) == ["FAILED-ESI-NEXT-TIER"]
+    assert {headers["authorization"] for _, headers in secured.seen} == {f"Bearer {TOKEN}"}
+
+
+def test_a_server_whose_certificate_nobody_vouches_for_never_sees_the_token(service, secured):
+    assert post(trusting(service, None), bare(secured, token=TOKEN)).status_code == 412
+    assert secured.seen == []
+
+
+def test_a_certificate_of_another_name_is_not_taken(service, authority, tmp_path):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("ehr.example.org").configure_cert(context)
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(bundle)
+    with serving(FakeFhirServer(list(FAILED), tls=context)) as server:
+        assert post(trusting(service, bundle), bare(server, token=TOKEN)).status_code == 412
+        assert server.seen == []
+
+
+def test_the_deadline_cuts_a_drip_behind_tls(service, secured, authority, tmp_path):
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(bundle)
+    was_cut = threading.Event()
+
+    def go_on(exchange):
+        try:
+            while True:
+                drip(exchange, b"HTTP/1.1 200 OK\r\nX: y\r\n")
+        except OSError:
+            was_cut.set()
+
+    secured.faults["Procedure"] = go_on
+    settings = Settings(log_level="error", deadline_ms=450, ca_bundle=bundle)
+    app = create_app(services=[service], settings=settings, today=lambda: TODAY)
+    assert post(app, bare(secured)).status_code == 412
+    assert was_cut.wait(20)
+
+
+def test_a_server_that_is_not_listed_is_said_to_be_so(patient_app):
+    body = bare(FakeFhirServer([], url="https://ehr.example.org/fhir"))
+    text = post(patient_app, body).get_json()["issue"][0]["details"]["text"]
+    assert "not one this service asks (CDS_FHIR_SERVERS)" in text
+    assert "ehr.example.org" not in text
