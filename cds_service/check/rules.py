@@ -53,7 +53,7 @@ RULES: tuple[Rule, ...] = (
     *_rules(
         "Calling a CDS Service",
         ("call.answer", "shall", "a call for a listed hook is answered 200, or 412 for want of data", "call"),
-        ("call.tolerant", "shall", "unknown members and extensions are ignored", "call answered 200"),
+        ("call.tolerant", "shall", "unknown members and extensions are ignored", "call that is answered"),
         ("call.nulls", "shall", "prefetch keys that hold null are answered, not refused as malformed", "template"),
         ("call.without-prefetch", "shall", "without prefetch the answer is 200, or 412", "template"),
     ),

@@ -147,10 +147,10 @@ class Model:
             return "hook"
         if not self.required <= body["context"].keys():
             return "members"
-        if "x-check" in body:
-            return "strange"
         if "prefetch" not in body:
             return "bare"
+        if "x-check" in body:
+            return "strange"
         return "nulls" if not any(body["prefetch"].values()) else "call"
 
 
@@ -252,6 +252,7 @@ DEFECTS = [
     ("call.answer", put("statuses.call", 500)),
     ("call.answer", put("statuses.call", 204)),
     ("call.tolerant", put("statuses.strange", 400)),
+    ("call.tolerant", put("statuses.strange", 412)),
     ("call.nulls", put("statuses.nulls", 400)),
     ("call.without-prefetch", put("statuses.bare", 500)),
     ("refuse.json", put("statuses.json", 500)),
