@@ -19,6 +19,10 @@ import requests
 
 from cds_service.answer import answer
 from cds_service.app import load_dialects, load_services, local_day
+from cds_service.check.client import Client, NoAnswer, open_session
+from cds_service.check.look import Outcome, results
+from cds_service.check.probes import check_service
+from cds_service.check.report import report_json, report_text
 from cds_service.protocol.dialect import DialectError
 from cds_service.protocol.dialect_input import accept
 from cds_service.protocol.errors import CdsError
@@ -30,7 +34,6 @@ from cds_service.trust.limits import read_json
 
 _TIMEOUT = 30  # seconds; for a tester, not for an EHR
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200  # further away, the look-back would leave the calendar
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Day(click.ParamType[date]):
@@ -155,6 +158,27 @@ def fire(what: str, url: str, as_json: bool) -> None:
         click.echo(f"{text}\n200 in {milliseconds:.1f} ms, {count} card(s)")
 
 
+@main.command()
+@click.argument("url")
+@click.option("--json", "as_json", is_flag=True, help="Print everything that was seen as JSON.")
+@click.option("--origin", default="https://ehr.example.org", show_default=True, help="Web origin to ask from.")
+def check(url: str, as_json: bool, origin: str) -> None:
+    """Check a running CDS service, ours or another, against CDS Hooks; exits 1 when it breaks a rule.
+
+    It sends hook requests about made-up patients, and feedback on the cards it got.
+
+    Example: cds-service check http://127.0.0.1:8000
+    """
+    base = url.rstrip("/").removesuffix("/cds-services")
+    _require_address(base)
+    try:
+        found = results(check_service(Client(base, origin), _today()))
+    except NoAnswer as error:
+        _fail(f"{url}: {error}; start a service with `cds-service serve`.")
+    click.echo(_pretty(report_json(base, found)) if as_json else report_text(base, found))
+    sys.exit(any(result.outcome is Outcome.FAILED for result in found))
+
+
 @main.group(invoke_without_command=True)
 @click.pass_context
 def fixtures(context: click.Context) -> None:
@@ -232,6 +256,17 @@ def _require_free(host: str, port: int) -> None:
         _fail(f"{host}:{port}: cannot listen there: {error.strerror}. Choose another with --host or --port.")
 
 
+def _require_address(url: str) -> None:
+    """End the command when this is no address of the web."""
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        _fail(f"{url}: not the address of a service; write it as http://127.0.0.1:8000.")
+
+
 def _today() -> date:
     return local_day(_settings().timezone)
 
@@ -262,8 +297,7 @@ def _post(url: str, service_id: str, request: Mapping[str, Any]) -> tuple[dict[s
     """Post a hook request; ends the command when the service is not there or does not answer 200."""
     started = time.perf_counter()
     try:
-        with requests.Session() as session:
-            session.trust_env = urlsplit(url).hostname not in _LOOPBACK  # no proxy reaches this machine
+        with open_session(url) as session:
             response = session.post(
                 f"{url}/cds-services/{service_id}",
                 data=orjson.dumps(request),

@@ -17,6 +17,7 @@ from cds_service.settings import Settings
 from cds_service.terminal import cards_text
 from hooks.failed_esi.knowledge import Knowledge, read_knowledge
 from hooks.failed_esi.page import PARTS
+from tests.conformance.items import items_table
 
 ROOT = Path(__file__).parent.parent
 
@@ -73,6 +74,7 @@ GENERATED = {
     ("README.md", "settings"): settings_table,
     ("README.md", "card"): demo_card,
     ("README.md", "answer"): demo_answer,
+    ("docs/conformance.md", "items"): items_table,
     **{("hooks/failed_esi/README.md", name): partial(part, name) for name in PARTS},
 }
 

@@ -14,7 +14,7 @@ def discovery_json(services: Iterable[Service]) -> dict[str, Any]:
 
 
 def _entry(service: Service, hook: str) -> dict[str, Any]:
-    return {
+    members: dict[str, Any] = {
         "hook": hook,
         "id": service.id,
         "title": service.title,
@@ -22,3 +22,4 @@ def _entry(service: Service, hook: str) -> dict[str, Any]:
         "usageRequirements": service.usage_requirements,
         "prefetch": dict(service.prefetch),
     }
+    return {name: value for name, value in members.items() if value}  # nothing empty, as everywhere

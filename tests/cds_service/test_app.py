@@ -1,6 +1,7 @@
 """The routes, the errors, CORS, and what never reaches a log."""
 
 import io
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -24,6 +25,12 @@ def test_discovery_lists_the_service_for_both_hooks(client):
             "patient", "procedures", "conditions", "observations", "medications", "serviceRequests", "allergies",
             "coverage",
         }  # fmt: skip
+
+
+def test_a_service_that_asks_for_nothing_has_no_empty_members(service):
+    plain = replace(service, prefetch={}, usage_requirements="")
+    client = create_app([plain], Settings(log_level="error")).test_client()
+    assert set(client.get("/cds-services").get_json()["services"][0]) == {"hook", "id", "title", "description"}
 
 
 def test_a_template_uses_only_the_portable_subset(client):

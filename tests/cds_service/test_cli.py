@@ -229,7 +229,7 @@ def test_serve_says_so_when_the_port_is_taken():
     assert "in use" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["serve", "demo", "explain", "fire", "fixtures", "knowledge"])
+@pytest.mark.parametrize("command", ["serve", "demo", "explain", "fire", "check", "fixtures", "knowledge"])
 def test_every_command_has_a_help_with_an_example(run, command):
     done = run(command, "--help")
     assert done.exit_code == 0
