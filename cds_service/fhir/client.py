@@ -31,7 +31,12 @@ class FhirError(Exception):
 
 
 class FhirRefusal(FhirError):
-    """The server is there and said no."""
+    """The server is there and said no, with this HTTP status if it gave one."""
+
+    def __init__(self, text: str, status: int | None = None) -> None:
+        """Keep the status: of some refusals another try is worth while."""
+        super().__init__(text)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ class FhirClient:
         except (requests.RequestException, ValueError) as error:
             raise FhirError(f"{what}: no answer ({type(error).__name__}); is the server running?") from None
         if not isinstance(answer, dict) or response.status_code not in {200, 201}:
-            raise FhirRefusal(f"{what}: {response.status_code}: {outcome_text(answer)}")
+            raise FhirRefusal(f"{what}: {response.status_code}: {outcome_text(answer)}", response.status_code)
         return answer
 
 

@@ -147,14 +147,27 @@ def test_a_patient_that_is_not_there_once_is_told(run, httpserver, ids, message)
 def test_a_refusal_is_told_in_the_words_of_the_server_and_the_next_story_follows(run, httpserver):
     outcome = {"resourceType": "OperationOutcome", "issue": [{"diagnostics": "No writing here."}]}
     httpserver.expect_request("/fhir", method="POST").respond_with_json(outcome, status=403)
-    httpserver.expect_request("/fhir/metadata").respond_with_json({})
-    for kind in ("Patient", "Procedure", "Condition", "Observation", "MedicationRequest", "ServiceRequest"):
-        httpserver.expect_request(f"/fhir/{kind}").respond_with_json({"resourceType": "Bundle"})
     done = run("load", "--fhir-server", httpserver.url_for("/fhir"))
     assert done.exit_code == 1
     lines = [line for line in done.stderr.splitlines() if line.startswith("cds-service: ")]
     assert lines[0] == f"cds-service: {ALL[0].name}: POST /: 403: No writing here."
     assert len(lines) == len(ALL)
+
+
+def test_a_transaction_with_too_many_conditions_is_sent_again_with_the_ids_that_are_found(run, httpserver):
+    base = answer_with(httpserver, "7")
+    outcome = {"resourceType": "OperationOutcome", "issue": [{"details": {"text": "Too many entries."}}]}
+    httpserver.expect_oneshot_request("/fhir", method="POST").respond_with_json(outcome, status=400)
+    for kind in ("Procedure", "Condition", "Observation"):
+        httpserver.expect_request(f"/fhir/{kind}").respond_with_json({"resourceType": "Bundle"})
+    done = run("load", "--fhir-server", base, "--scenario", SCENARIO)
+    assert (done.exit_code, done.stdout) == (0, "7\n")
+    assert "400: Too many entries." in done.stderr
+    sent = [request.get_json() for request, _ in httpserver.log if request.method == "POST"][-1]
+    assert [entry["request"] for entry in sent["entry"]][:2] == [
+        {"method": "PUT", "url": "Patient/7"},
+        {"method": "POST", "url": "Procedure"},
+    ]
 
 
 @pytest.mark.parametrize(
