@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+NODE   := tests/fhir_server_node
 
-.PHONY: help demo test lint types unit format serve knowledge docs postman goldens bench clean
+.PHONY: help demo test lint types unit format serve knowledge docs postman goldens bench fhir-server clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -54,5 +55,10 @@ goldens: $(STAMP) ## Rewrite the expected answers of the scenarios and print wha
 bench: $(STAMP) ## Load figures against the floor, one table
 	$(BIN)/python -m bench.load
 
+fhir-server: ## Run a FHIR server in memory on http://127.0.0.1:8080/fhir, for tests by hand; needs Node 20.19 or newer
+	@command -v npm >/dev/null || { echo "Node and npm are needed: https://nodejs.org" >&2; exit 2; }
+	@cd $(NODE) && { test -e node_modules/.package-lock.json || npm ci --ignore-scripts --no-audit --no-fund; }
+	@cd $(NODE) && exec node server.mjs 8080
+
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist build $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -23,10 +23,21 @@ from cds_service.check.client import Client, NoAnswer, open_session
 from cds_service.check.look import Outcome, results
 from cds_service.check.probes import check_service
 from cds_service.check.report import report_json, report_text
+from cds_service.fhir.client import FhirClient, FhirError, FhirRefusal, outcome_text
+from cds_service.fhir.evidence import objects
 from cds_service.protocol.dialect import DialectError
 from cds_service.protocol.dialect_input import accept
 from cds_service.protocol.errors import CdsError
-from cds_service.scenarios import UnknownScenario, find_scenario, scenarios
+from cds_service.sandbox import (
+    filled_in,
+    hook_request,
+    patient_id_in,
+    patient_query,
+    queries,
+    transaction,
+    without_conditions,
+)
+from cds_service.scenarios import Scenario, UnknownScenario, find_scenario, scenarios
 from cds_service.service import KnowledgeError, Service
 from cds_service.settings import Settings, SettingsError, read_settings
 from cds_service.terminal import cards_text, explanation_text
@@ -34,6 +45,7 @@ from cds_service.trust.limits import read_json
 
 _TIMEOUT = 30  # seconds; for a tester, not for an EHR
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200  # further away, the look-back would leave the calendar
+_CONDITIONS_REFUSED = frozenset({400, 412, 413, 422})  # so do servers that take few conditions in one transaction
 
 
 class Day(click.ParamType[date]):
@@ -147,15 +159,7 @@ def fire(what: str, url: str, as_json: bool) -> None:
     """
     service = _services(_settings())[0]
     request = _request_named(what, service)
-    body, milliseconds = _post(url.rstrip("/"), service.id, request)
-    if as_json:
-        click.echo(_pretty(body))
-    else:
-        try:
-            text, count = cards_text(body["cards"]), len(body["cards"])
-        except (KeyError, TypeError, AttributeError, IndexError):
-            _fail(f"{url}: the answer is not what CDS Hooks describes; --json prints it as it came.")
-        click.echo(f"{text}\n200 in {milliseconds:.1f} ms, {count} card(s)")
+    _fire(url, service, request, as_json=as_json)
 
 
 @main.command()
@@ -202,10 +206,70 @@ def show(name: str, today: date | None) -> None:
     Example: cds-service fixtures show failed-and-reordered > request.json
     """
     service = _services(_settings())[0]
+    click.echo(_pretty(_scenario(name, service).request(today or _today())))
+
+
+@main.group()
+def sandbox() -> None:
+    """The stories in a real FHIR server, and orders for the patients there."""
+
+
+@sandbox.command()
+@click.option("--fhir-server", "base", required=True, metavar="URL", help="Base URL of an R4 server you may write to.")
+@click.option("--scenario", "name", metavar="NAME", help="One story by its name. [default: all]")
+@click.option("--wait", type=click.IntRange(0), default=0, metavar="SECONDS", help="Wait for the server to start.")
+def load(base: str, name: str | None, wait: int) -> None:
+    """Put the patient of a scenario, and what the chart holds, into a FHIR server; print the patient id.
+
+    The dates are rolled so that the story ends today. Loading again brings the same patient up to date. Exits 1 when
+    the server refuses a story.
+
+    Example: cds-service sandbox load --fhir-server http://localhost:8080/fhir --scenario failed-and-reordered
+    """
+    service = _services(_settings())[0]
+    chosen = scenarios([service.id]) if name is None else [_scenario(name, service)]
+    refused = 0
     try:
-        click.echo(_pretty(find_scenario(name, [service.id]).request(today or _today())))
-    except UnknownScenario:
-        _fail(f"{name}: there is no scenario of this name; `cds-service fixtures` lists them.")
+        server = FhirClient(base)
+        server.wait(wait)
+        for scenario in chosen:
+            try:
+                identity = _load(server, scenario)
+            except FhirRefusal as error:
+                refused += 1
+                click.echo(f"cds-service: {scenario.name}: {error}", err=True)
+            else:
+                click.echo(identity if name else f"{scenario.name}  {identity}")
+    except FhirError as error:
+        _fail(f"{base}: {error}")
+    sys.exit(1 if refused else 0)
+
+
+@sandbox.command("fire")
+@click.option("--fhir-server", "base", required=True, metavar="URL", help="Base URL of the FHIR server.")
+@click.option("--patient", "patient_id", required=True, metavar="ID", help="Id of the patient there.")
+@click.option("--order", "kind", metavar="KIND", help="Kind of the order that is drafted; a wrong one lists them all.")
+@click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="Base address of the service.")
+@click.option("--no-prefetch", is_flag=True, help="Send only where to ask; the service reads the chart itself.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as it came.")
+def sandbox_fire(base: str, patient_id: str, kind: str | None, url: str, no_prefetch: bool, as_json: bool) -> None:
+    """Draft an order for a patient of a FHIR server, fire it at a running service, print cards and timings.
+
+    The prefetch is read from the FHIR server by the templates that the service shows at discovery.
+
+    Example: cds-service sandbox fire --fhir-server http://localhost:8080/fhir --patient 1 --no-prefetch
+    """
+    service = _services(_settings())[0]
+    orders = service.sample_orders
+    if kind is not None and kind not in orders:
+        _fail(f"--order {kind}: there is no such kind of order; there are: {', '.join(orders)}.")
+    order = orders[kind] if kind else next(iter(orders.values()))
+    try:
+        server = FhirClient(base)
+    except FhirError as error:
+        _fail(f"{base}: {error}")
+    prefetch = None if no_prefetch else _read_prefetch(server, _templates(url.rstrip("/"), service), patient_id)
+    _fire(url, service, hook_request(patient_id, order, server.base, prefetch), as_json=as_json)
 
 
 @main.group()
@@ -286,6 +350,60 @@ def _request_named(what: str, service: Service) -> Mapping[str, Any]:
     return request
 
 
+def _scenario(name: str, service: Service) -> Scenario:
+    try:
+        return find_scenario(name, [service.id])
+    except UnknownScenario:
+        _fail(f"{name}: there is no scenario of this name; `cds-service fixtures` lists them.")
+
+
+def _load(server: FhirClient, scenario: Scenario) -> str:
+    """Write the transaction of a scenario; returns the id that the server gave the patient."""
+    bundle = transaction(scenario, _today())
+    try:
+        answer = server.transact(bundle)
+    except FhirRefusal as error:
+        if error.status not in _CONDITIONS_REFUSED:
+            raise
+        click.echo(f"{scenario.name}: {error} Looking up what is there, to send it again without conditions.", err=True)
+        found = {query: identity for query in queries(bundle) if (identity := server.find(query))}
+        answer = server.transact(without_conditions(bundle, found))
+    identity = patient_id_in(answer) or server.find(patient_query(scenario))
+    if identity is None:
+        raise FhirRefusal("the server took the transaction and does not find its patient; does it index identifiers?")
+    click.echo(f"{scenario.name}: {len(bundle['entry'])} resources", err=True)
+    return identity
+
+
+def _read_prefetch(server: FhirClient, templates: Mapping[str, str], patient_id: str) -> dict[str, Any]:
+    """Read the prefetch as an EHR does; a query that fails leaves its key out, and says so."""
+    started = time.perf_counter()
+    read: dict[str, Any] = {}
+    for key, template in templates.items():
+        query = filled_in(template, patient_id)
+        try:
+            if query is None:
+                raise FhirError("the template asks for what this request does not have.")
+            read[key] = server.read(query)
+        except FhirError as error:
+            if (query or "").startswith("Patient/"):
+                _fail(f"{server.base}: {error}")
+            click.echo(f"cds-service: {key} is not sent: {error}", err=True)
+    milliseconds = (time.perf_counter() - started) * 1000
+    click.echo(f"{len(read)} of {len(templates)} prefetch keys read in {milliseconds:.1f} ms", err=True)
+    return read
+
+
+def _templates(url: str, service: Service) -> dict[str, str]:
+    """The prefetch templates of a running service, from its discovery."""
+    body = _request("GET", f"{url}/cds-services", url)[0]
+    entries = objects(body.get("services"))
+    ours = [entry for entry in entries if entry.get("id") == service.id and entry.get("hook") == "order-select"]
+    if not ours:
+        _fail(f"{url}: discovery shows no service '{service.id}' for order-select; is it this service?")
+    return {str(key): str(template) for key, template in dict(ours[0].get("prefetch") or {}).items()}
+
+
 def _read_file(path: Path) -> bytes:
     try:
         return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
@@ -293,33 +411,39 @@ def _read_file(path: Path) -> bytes:
         _fail(f"{path}: cannot be read: {error.strerror}.")
 
 
+def _fire(url: str, service: Service, request: Mapping[str, Any], *, as_json: bool) -> None:
+    body, milliseconds = _post(url.rstrip("/"), service.id, request)
+    if as_json:
+        click.echo(_pretty(body))
+        return
+    try:
+        text, count = cards_text(body["cards"]), len(body["cards"])
+    except (KeyError, TypeError, AttributeError, IndexError):
+        _fail(f"{url}: the answer is not what CDS Hooks describes; --json prints it as it came.")
+    click.echo(f"{text}\n200 in {milliseconds:.1f} ms, {count} card(s)")
+
+
 def _post(url: str, service_id: str, request: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
     """Post a hook request; ends the command when the service is not there or does not answer 200."""
+    return _request("POST", f"{url}/cds-services/{service_id}", url, orjson.dumps(request))
+
+
+def _request(method: str, address: str, url: str, body: bytes | None = None) -> tuple[dict[str, Any], float]:
     started = time.perf_counter()
     try:
         with open_session(url) as session:
-            response = session.post(
-                f"{url}/cds-services/{service_id}",
-                data=orjson.dumps(request),
-                headers={"Content-Type": "application/json"},
-                timeout=_TIMEOUT,
-            )
-        body = response.json()
+            headers = {"Content-Type": "application/json"}
+            response = session.request(method, address, data=body, headers=headers, timeout=_TIMEOUT)
+        answered = response.json()
     except requests.JSONDecodeError:
         _fail(f"{url}: the answer is not JSON; is this a CDS Hooks service?")
     except (requests.RequestException, ValueError) as error:
         _fail(f"{url}: no answer ({type(error).__name__}); start one with `cds-service serve` or name it with --url.")
     if response.status_code != 200:
-        _fail(f"{url}: {response.status_code}: {_outcome_text(body)}")
-    return body, (time.perf_counter() - started) * 1000
-
-
-def _outcome_text(body: Any) -> str:
-    try:
-        texts = [f"{issue['details']['text']} {issue.get('diagnostics', '')}".strip() for issue in body["issue"]]
-    except (KeyError, TypeError, AttributeError):
-        return "no OperationOutcome says why; the log of the service may."
-    return " ".join(texts)
+        _fail(f"{url}: {response.status_code}: {outcome_text(answered)}")
+    if not isinstance(answered, dict):
+        _fail(f"{url}: the answer is not what CDS Hooks describes.")
+    return answered, (time.perf_counter() - started) * 1000
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from cds_service.fhir.codes import CodeIndex
 from cds_service.fhir.reader import IsRelevant
 from cds_service.fhir.record import Order, PatientRecord
-from cds_service.protocol.card import Card
+from cds_service.protocol.card import Card, NewOrder
 from cds_service.protocol.hook_request import HookRequest
 
 
@@ -82,6 +82,7 @@ class Service:
     knowledge_version: str
     advise: Advise
     demo: str  # the scenario that shows what the service does
+    sample_orders: Mapping[str, NewOrder]  # one draft of each kind of order, for testers; the first is the usual one
     concerns: Callable[[Order], bool]  # whether a selected order is this service's business at all
     codes: CodeIndex  # its value sets: a resource whose code is in one of them is read
     is_relevant: IsRelevant  # whether another resource, of this type and with these words, is read too

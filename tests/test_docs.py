@@ -17,7 +17,11 @@ from tests.generated import GENERATED, ROOT, replaced
 from tests.postman import PATH, postman
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [p for p in ROOT.rglob("*.md") if not any(part[0] == "." for part in p.relative_to(ROOT).parts)]
+PAGES = [
+    p
+    for p in ROOT.rglob("*.md")
+    if not any(part[0] == "." or part == "node_modules" for part in p.relative_to(ROOT).parts)
+]
 
 
 @pytest.mark.parametrize(("name", "marker"), GENERATED)

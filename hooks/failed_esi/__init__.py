@@ -18,6 +18,7 @@ from hooks.failed_esi.knowledge import Knowledge, read_knowledge
 from hooks.failed_esi.orders import read_intents
 from hooks.failed_esi.page import write_page
 from hooks.failed_esi.relevance import concerns, is_relevant, prefetch
+from hooks.failed_esi.sample_orders import sample_orders
 from hooks.failed_esi.statements import check_statements
 from hooks.failed_esi.tables import Row
 from hooks.failed_esi.trace import decision_of
@@ -38,6 +39,7 @@ def service(site: Site) -> Service:
         required=frozenset(knowledge.service["required"]),
         knowledge_version=knowledge.version,
         demo=knowledge.service["demo"],
+        sample_orders=sample_orders(knowledge),
         advise=partial(advise, knowledge=knowledge, addresses=_addresses(site, knowledge)),
         concerns=partial(concerns, knowledge=knowledge),
         codes=knowledge.codes,

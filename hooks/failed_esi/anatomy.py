@@ -108,12 +108,12 @@ class Place:
         return self.coverage == other.coverage and bool(here & there)
 
     def joined(self, other: Place) -> Place:
-        """Both places as one, as in two levels of one session."""
+        """Both places as one, as in two levels of one session, named from the neck down whatever came first."""
         return Place(
             self.coverage or other.coverage,
             self.regions | other.regions,
-            tuple(dict.fromkeys((*self.levels, *other.levels))),
-            tuple(dict.fromkeys((*self.level_names, *other.level_names))),
+            tuple(sorted({*self.levels, *other.levels}, key=_from_the_neck_down)),
+            tuple(sorted({*self.level_names, *other.level_names}, key=_from_the_neck_down)),
         )
 
 
@@ -266,6 +266,12 @@ class Anatomy:
     def _regions_of(self, codings: Iterable[Coding]) -> frozenset[Region]:
         found = (self.regions_of_code(coding.code) for coding in codings if coding.system == "icd-10-cm")
         return frozenset[Region]().union(*found)
+
+
+def _from_the_neck_down(level: str) -> tuple[int, int, str]:
+    """The place of a level, or of the name of one, in the column."""
+    number = re.match(r"\d+", level[1:])
+    return ("CTLS".find(level[:1].upper()), int(number[0]) if number else 0, level)
 
 
 def read_levels(text: str) -> tuple[tuple[str, str], ...]:

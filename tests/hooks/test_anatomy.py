@@ -161,3 +161,9 @@ def test_a_side_is_read_from_site_words_and_reason_in_this_order(knowledge, word
 )
 def test_an_approach_is_read_from_the_code_and_the_words(knowledge, code, words, approach):
     assert knowledge.anatomy.approach(knowledge.codes.find([Coding("cpt", code)]), words) == approach
+
+
+def test_levels_of_one_session_are_named_from_the_neck_down_whatever_came_first():
+    upper, lower = Place(LS, frozenset({L}), ("L4",), ("L4-5",)), Place(LS, frozenset({L}), ("L5",), ("L5-S1",))
+    assert lower.joined(upper) == upper.joined(lower) == Place(LS, frozenset({L}), ("L4", "L5"), ("L4-5", "L5-S1"))
+    assert Place(levels=("T10",)).joined(Place(levels=("T9", "C7"))).levels == ("C7", "T9", "T10")

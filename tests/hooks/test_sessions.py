@@ -132,7 +132,7 @@ def test_one_day_and_region_is_one_session_with_both_sides_and_all_levels(histor
         named("lumbar epidural steroid injection", name="p4"),
     ).sessions
     assert session.target.sides == {"left", "right"}
-    assert session.target.place.level_names == ("L5-S1", "L4-5")
+    assert session.target.place.level_names == ("L4-5", "L5-S1")
     assert [p.reference for p in session.procedures] == ["Procedure/p1", "Procedure/p2", "Procedure/p3", "Procedure/p4"]
 
 
