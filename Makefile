@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 NODE   := tests/fhir_server_node
 
-.PHONY: help demo test lint types unit format serve knowledge docs postman goldens bench fhir-server clean
+.PHONY: help demo test lint types unit format serve knowledge docs postman goldens bench bench-fetch fhir-server clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -54,6 +54,9 @@ goldens: $(STAMP) ## Rewrite the expected answers of the scenarios and print wha
 
 bench: $(STAMP) ## Load figures against the floor, one table
 	$(BIN)/python -m bench.load
+
+bench-fetch: $(STAMP) ## What a request without prefetch waits for, beside its slowest query
+	$(BIN)/python -m bench.fetch
 
 fhir-server: ## Run a FHIR server in memory on http://127.0.0.1:8080/fhir, for tests by hand; needs Node 20.19 or newer
 	@command -v npm >/dev/null || { echo "Node and npm are needed: https://nodejs.org" >&2; exit 2; }
