@@ -149,6 +149,7 @@ class Knowledge:
     parallel_table: Table
     finding_table: Table
     order_tables: tuple[Table, ...]
+    kinds_with_cards: frozenset[str]  # the kinds of order that some row has a card for
     checklist_table: Table
     cautions: tuple[Caution, ...]
     traits: Mapping[str, frozenset[str]]
@@ -166,11 +167,6 @@ class Knowledge:
         """The ingredients of a drug class that a text names, as whole words."""
         lower = text.lower()
         return frozenset(name for name, word in self._ingredients.get(concept, ()) if word.search(lower))
-
-    def kinds_with_cards(self) -> frozenset[str]:
-        """The kinds of order that some row has a card for."""
-        rows = [row for table in self.order_tables for row in table.rows if row.card]
-        return frozenset(kind for row in rows for kind in row.when.get("ordered", frozenset(OrderKind)))
 
     def tables(self) -> tuple[tuple[Table, Mapping[str, tuple[str, ...]]], ...]:
         """The first-match tables, each with the vocabulary of its columns."""
@@ -220,6 +216,7 @@ def read_knowledge(site_value_sets: Path | None = None, profile: str = "policy")
         parallel_table=_read_list(pathway, "parallel", (tier_table,)),
         finding_table=_read_table(pathway, "finding", vocabulary(FindingFacts), _FINDING_MEMBERS),
         order_tables=order_tables,
+        kinds_with_cards=_kinds_with_cards(order_tables),
         checklist_table=_read_list(pathway, "checklist", order_tables),
         cautions=tuple(_read_caution(caution, pathway["traits"]) for caution in pathway["caution"]),
         traits={trait: frozenset(names) for trait, names in pathway["traits"].items()},
@@ -317,6 +314,11 @@ def _read_table(
         name,
         tuple(_read_row(name, row, columns, {*members, "id", "when", "states"}, id_member) for row in pathway[name]),
     )
+
+
+def _kinds_with_cards(tables: Iterable[Table]) -> frozenset[str]:
+    rows = [row for table in tables for row in table.rows if row.card]
+    return frozenset(kind for row in rows for kind in row.when.get("ordered", frozenset(OrderKind)))
 
 
 def _read_list(pathway: Toml, name: str, of: Iterable[Table]) -> Table:
