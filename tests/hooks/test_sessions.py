@@ -263,3 +263,23 @@ def test_the_same_day_is_not_after():
     monday, tuesday = day_span(date(2026, 6, 1)), day_span(date(2026, 6, 2))
     assert is_after(tuesday, monday)
     assert not is_after(monday, monday)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [procedure("01967", "2026-03-16", "a1"), procedure("62323", "2026-03-16", "a1"), named("Colonoscopy", name="a1")],
+)
+def test_what_is_no_session_does_not_hide_the_next_one(history, other):
+    found = history(other, esi("2026-03-16", "p1"))
+    assert [p.reference for session in found.sessions for p in session.procedures] == ["Procedure/p1"]
+    assert found.interventions == ()
+
+
+@pytest.mark.parametrize("status", ["not-done", "in-progress", "entered-in-error"])
+def test_another_procedure_that_was_not_completed_was_not_done(history, status):
+    assert history(procedure("64635", "2026-03-16", status=status)).interventions == ()
+
+
+def test_a_delivery_without_a_date_says_nothing_about_an_injection(history):
+    session = procedure("62323", "2026-03-16", text="steroid")
+    assert history(session, condition("O80", "", "birth")).sessions
