@@ -1,0 +1,325 @@
+"""The completeness facts (F-1 to F-13) at their edges, and what a card says of the work-up."""
+
+from datetime import date, timedelta
+
+import pytest
+
+from tests.chart import (
+    PATIENT_ID,
+    RXNORM,
+    coded,
+    condition,
+    esi,
+    hook_request,
+    medication,
+    percent_relief,
+    procedure,
+    score,
+    therapy,
+)
+
+TODAY = date(2026, 6, 1)
+FAILED = (esi("2026-03-16"), score(8, "2026-03-10", "o1"), score(8, "2026-04-20", "o2"))
+NERVE = condition("M54.16", name="nerve")
+AXIAL = condition("M47.816", name="axial")
+IMAGE = procedure("72148", "2026-03-20", "image")
+
+
+def ago(days):
+    return (TODAY - timedelta(days=days)).isoformat()
+
+
+def named(icd, text, name="other", **more):
+    """A diagnosis whose words say more than its code."""
+    found = condition(icd, name=name, **more)
+    return {**found, "code": {**found["code"], "text": text}}
+
+
+def block(on, name, percent=None, code="64493"):
+    """A diagnostic block, and the relief reported for it on its day."""
+    done = procedure(code, on, name)
+    return (done,) if percent is None else (done, percent_relief(percent, on, f"{name}-relief", name))
+
+
+def ablation(on, percent=None, relief_on="", name="ablation"):
+    done = procedure("64635", on, name)
+    return (done,) if percent is None else (done, percent_relief(percent, relief_on, f"{name}-relief", name))
+
+
+@pytest.fixture
+def fact(decide):
+    """One fact of the decision about a chart after a failed injection."""
+
+    def read(name, *resources):
+        return decide(hook_request(*FAILED, *resources))["facts"][name]
+
+    return read
+
+
+@pytest.fixture
+def detail(call):
+    """The text of the only card."""
+
+    def read(*resources):
+        (card,) = call(hook_request(*FAILED, *resources)).json["cards"]
+        return card["detail"]
+
+    return read
+
+
+# F-1
+
+
+@pytest.mark.parametrize(
+    ("change", "imaging"),
+    [
+        (condition("M21.372", "2026-03-20", "change"), "done"),  # on the day of the image it is no change since
+        (condition("M21.372", "2026-03-21", "change"), "open"),
+        (named("M62.81", "Weakness of the left leg", onset="2026-03-21"), "open"),
+        (named("M62.81", "Muscle weakness, generalized", onset="2026-03-21"), "done"),
+    ],
+)
+def test_an_image_is_current_until_a_neurological_change_after_it(fact, change, imaging):
+    assert fact("imaging", NERVE, IMAGE, change) == imaging
+
+
+def test_the_last_image_is_named_also_when_it_is_too_old(detail):
+    assert "2024-05-05" in detail(NERVE, procedure("72148", "2024-05-05", "image"))
+    assert "2026-03-20" in detail(NERVE, IMAGE)
+
+
+# F-2, F-3
+
+
+def test_a_diagnosis_made_today_counts_and_one_of_tomorrow_does_not(fact):
+    assert fact("radicular", condition("M54.16", ago(0))) == "yes"
+    assert fact("radicular", condition("M54.16", ago(-1))) == "no"
+
+
+def test_the_diagnosis_that_asks_for_a_block_is_evidence(decide):
+    assert "Condition/axial" in decide(hook_request(*FAILED, AXIAL, IMAGE))["evidence"]
+
+
+def test_relief_reported_on_the_day_of_a_block_is_that_of_the_block(fact):
+    said = percent_relief(85, "2026-05-01", "said")
+    first = block("2026-04-10", "first", 85)
+    assert fact("ablation", AXIAL, *first, *block("2026-05-01", "second")) == "no"
+    assert fact("ablation", AXIAL, *first, *block("2026-05-01", "second"), said) == "yes"
+
+
+@pytest.mark.parametrize("reported", [(40, 85), (85, 40)])
+def test_of_several_reports_about_one_block_the_best_counts(decide, reported):
+    more = (percent_relief(percent, f"2026-05-0{n}", f"said{n}", "second") for n, percent in enumerate(reported, 1))
+    chart = (AXIAL, *block("2026-04-10", "first", 85), *block("2026-05-01", "second"), *more)
+    decision = decide(hook_request(*FAILED, *chart, IMAGE))
+    assert decision["facts"]["ablation"] == "yes"
+    best = f"Observation/said{reported.index(85) + 1}"
+    assert best in decision["evidence"]
+
+
+# F-5
+
+
+def test_a_course_of_therapy_is_named_also_when_it_was_too_short(detail):
+    assert "2026-04-01 to 2026-04-20" in detail(NERVE, IMAGE, therapy("2026-04-01", "2026-04-20"))
+    assert "2026-01-15 to 2026-03-30" in detail(NERVE, IMAGE, therapy("2026-01-15", "2026-03-30"))
+
+
+def test_a_long_course_counts_before_a_later_short_one(detail):
+    courses = (therapy("2025-09-01", "2025-11-30", "long"), therapy("2026-04-01", "2026-04-20", "short"))
+    assert "2025-09-01 to 2025-11-30" in detail(NERVE, *courses)
+
+
+@pytest.mark.parametrize(("first", "last"), [("2026-01", "2026-03-30"), ("2026-01-15", "2026-03")])
+def test_therapy_whose_first_or_last_day_is_not_known_is_no_course(fact, first, last):
+    assert fact("rehabilitation", NERVE, therapy(first, last)) == "open"
+
+
+# F-6
+
+
+def period(first, last):
+    return {"dispenseRequest": {"validityPeriod": {"start": first, "end": last}}}
+
+
+@pytest.mark.parametrize(
+    ("medicine", "trial"),
+    [
+        (medication("gabapentin", authored=ago(28)), "done"),
+        (medication("gabapentin", authored=ago(27)), "open"),
+        (medication("gabapentin", authored=ago(-1)), "open"),
+        (medication("gabapentin"), "open"),
+        (medication("gabapentin", status="completed", authored=ago(200)), "open"),  # for how long is not known
+        (medication("gabapentin", status="stopped", authored=ago(200), **period(ago(100), ago(72))), "done"),
+        (medication("gabapentin", status="stopped", authored=ago(200), **period(ago(100), ago(73))), "open"),
+        (medication("gabapentin", authored=ago(200), **period(ago(100), ago(80))), "open"),
+        (medication("gabapentin", authored=ago(10), **period(ago(27), ago(-60))), "open"),
+        (medication("gabapentin", status="cancelled", **period(ago(100), ago(20))), "open"),
+        (medication("gabapentin", status="entered-in-error", **period(ago(100), ago(20))), "open"),
+        (medication("ibuprofen", **period(ago(100), ago(20))), "open"),
+    ],
+)
+def test_a_trial_of_a_medicine_is_28_days_of_taking_it(fact, medicine, trial):
+    assert fact("drug_trial", NERVE, medicine) == trial
+
+
+@pytest.mark.parametrize(
+    ("status", "trial"),
+    [("stopped", "done"), ("active", "done"), ("draft", "open"), ("cancelled", "open"), ("entered-in-error", "open")],
+)
+def test_intolerance_of_a_medicine_that_was_given_ends_its_trial(fact, status, trial):
+    medicine = medication("nortriptyline", status=status, authored=ago(5), statusReason={"text": "side effects"})
+    assert fact("drug_trial", NERVE, medicine) == trial
+
+
+@pytest.mark.parametrize(
+    ("code", "trial"),
+    [
+        (coded(RXNORM, "25480"), "done"),
+        ({"text": "gabapentin"}, "done"),
+        (coded(RXNORM, "7052"), "open"),
+        ({"text": "penicillin"}, "open"),
+    ],
+)
+def test_only_an_allergy_to_such_a_medicine_stands_for_a_trial(fact, code, trial):
+    patient = {"reference": f"Patient/{PATIENT_ID}"}
+    allergy = {"resourceType": "AllergyIntolerance", "id": "allergy", "patient": patient, "code": code}
+    assert fact("drug_trial", NERVE, allergy) == trial
+
+
+def test_a_medicine_that_was_tried_is_named(detail):
+    assert "medicine for neuropathic pain" in detail(NERVE, IMAGE, medication("gabapentin", authored=ago(60)))
+
+
+@pytest.mark.parametrize(
+    ("medicine", "sedative", "opioid"),
+    [
+        (medication("lorazepam 1 mg"), "taken", "not-found"),
+        (medication("oxycodone 5 mg"), "taken", "taken"),
+        (medication("ibuprofen 400 mg"), "not-found", "not-found"),
+        (medication("oxycodone 5 mg", status="stopped"), "not-found", "not-found"),
+    ],
+)
+def test_opioids_and_benzodiazepines_are_sedatives(fact, medicine, sedative, opioid):
+    assert (fact("sedative", NERVE, medicine), fact("opioid", NERVE, medicine)) == (sedative, opioid)
+
+
+# F-7
+
+
+@pytest.mark.parametrize(("days", "target"), [(-1, "outstanding"), (0, "none"), (10, "none")])
+def test_a_positive_block_waits_for_its_injection_until_one_is_given(fact, days, target):
+    on = (date(2026, 4, 10) + timedelta(days=days)).isoformat()
+    given = procedure("27096", on, "given", usedCode=[{"text": "triamcinolone"}])
+    assert fact("sacroiliac_target", condition("M53.3"), *block("2026-04-10", "test", 80, "27096"), given) == target
+
+
+@pytest.mark.parametrize(("percent", "positive"), [(75, "yes"), (74, "no"), (None, "no")])
+def test_a_sacroiliac_block_is_positive_from_75_percent(fact, percent, positive):
+    assert fact("sacroiliac_block", condition("M53.3"), *block("2026-04-10", "test", percent, "27096")) == positive
+
+
+# F-8
+
+BLOCKS = (*block("2026-04-10", "first", 80), *block("2026-05-01", "second", 80))
+
+
+def test_a_pacemaker_makes_ablation_unsuitable(fact):
+    device = condition("Z95.0", name="device")
+    assert (fact("cardiac_device", AXIAL), fact("cardiac_device", AXIAL, device)) == ("no", "yes")
+    assert (fact("ablation", AXIAL, *BLOCKS), fact("ablation", AXIAL, *BLOCKS, device)) == ("yes", "no")
+
+
+def test_an_ablation_of_the_sacroiliac_joint_is_none_of_the_facets(fact):
+    assert fact("ablation", AXIAL, *BLOCKS, procedure("64625", "2026-04-01", "other")) == "yes"
+
+
+@pytest.mark.parametrize(("days", "eligible"), [(181, "no"), (182, "yes"), (730, "yes"), (731, "no")])
+def test_an_ablation_that_helped_is_repeated_after_182_to_730_days(fact, days, eligible):
+    done = ablation(ago(days), 50, ago(max(0, days - 182)))
+    assert fact("ablation", AXIAL, *done) == eligible
+
+
+@pytest.mark.parametrize(
+    ("earlier", "eligible"),
+    [("2025-06-02", "no"), ("2025-06-01", "yes"), ("2025-05-15", "yes")],
+)
+def test_two_ablations_in_twelve_months_are_enough(fact, earlier, eligible):
+    last = ablation("2025-11-20", 60, "2026-05-25", "last")
+    assert fact("ablation", AXIAL, *ablation(earlier, name="earlier"), *last) == eligible
+
+
+def test_an_ablation_known_by_its_month_is_not_repeated(fact):
+    assert fact("ablation", AXIAL, *ablation("2025-06", 60, "2026-05-25")) == "no"
+
+
+# F-9
+
+CLAUDICANT = condition("M48.062", name="claudicant")
+
+
+@pytest.mark.parametrize(
+    ("ligament", "eligible"),
+    [
+        (condition("M24.28", name="ligament"), "yes"),
+        (named("M24.20", "Hypertrophy of ligamentum flavum"), "yes"),
+        (named("M48.02", "Cervical stenosis, thickened ligamentum flavum"), "no"),
+        (named("M24.28", "Thickened ligamentum flavum", clinicalStatus={"coding": [{"code": "resolved"}]}), "no"),
+        (condition("M25.78", name="ligament"), "no"),
+    ],
+)
+def test_a_thick_ligament_is_a_code_or_words_of_the_place(fact, ligament, eligible):
+    assert fact("mild", CLAUDICANT, ligament) == eligible
+
+
+# F-10, F-11
+
+
+@pytest.mark.parametrize(
+    ("days", "pain", "stimulation"),
+    [
+        (180, (), "scs"),
+        (179, (), "none"),
+        (180, (named("M79.672", "Pain in left foot"),), "drg"),
+        (180, (named("M79.672", "Pain in left foot", clinicalStatus={"coding": [{"code": "resolved"}]}),), "scs"),
+        (180, (named("M79.605", "Pain in left leg"),), "scs"),
+    ],
+)
+def test_the_stimulation_considered_follows_the_focus_of_the_pain(fact, days, pain, stimulation):
+    assert fact("stimulation", condition("M96.1", ago(days), "surgery"), *pain) == stimulation
+
+
+@pytest.mark.parametrize(
+    ("more", "indicated"),
+    [((), "yes"), ((condition("M96.1", ago(100), "surgery"),), "no"), ((procedure("63030", ago(600), "op"),), "no")],
+)
+def test_nerve_pain_of_a_year_indicates_stimulation_unless_operated(fact, more, indicated):
+    lasting = condition("M54.16", ago(365), "nerve")
+    assert fact("stimulation_indicated", lasting, *more) == indicated
+    assert fact("secondary_stimulation", lasting, *more) == indicated
+
+
+@pytest.mark.parametrize(("percent", "trial"), [(50, "met"), (49, "not-found"), (None, "not-found")])
+def test_a_trial_of_stimulation_is_met_at_half_the_pain(fact, percent, trial):
+    done = procedure("63650", "2026-05-01", "trial")
+    said = () if percent is None else (percent_relief(percent, "2026-05-06", "said", "trial"),)
+    assert fact("stimulation_trial", NERVE, done, *said) == trial
+
+
+# F-12, F-13
+
+
+@pytest.mark.parametrize(
+    ("diagnosis", "lesion"),
+    [
+        (condition("M43.16", name="slip"), "present"),
+        (condition("M43.16", name="slip", severity={"text": "Severe"}), "severe"),
+        (named("M43.16", "Spondylolisthesis, grade III"), "severe"),
+        (named("M43.16", "Spondylolisthesis, grade II"), "present"),
+        (named("M48.061", "Stenosis, facet arthropathy grade 3"), "present"),
+        (named("M51.16", "Severe disc disorder"), "present"),  # severity counts of a stenosis or a slip
+        (condition("M53.2X6", name="instability"), "severe"),
+    ],
+)
+def test_a_stenosis_or_a_slip_is_severe_by_code_words_or_grade(fact, diagnosis, lesion):
+    assert fact("lesion", diagnosis) == lesion
