@@ -117,7 +117,54 @@ def test_of_several_reports_about_one_block_the_best_counts(decide, reported):
     assert best in decision["evidence"]
 
 
+@pytest.mark.parametrize(
+    ("done", "block_is"),
+    [
+        (procedure("64493", "2026-03-16", "done"), "due"),  # on the day of the injection it came too early
+        (procedure("64493", "2026-03-17", "done"), "no-result"),
+        (procedure("64490", "2026-03-17", "done"), "due"),  # of the neck
+        (procedure("64493", "2026-03-17", "done", usedCode=[{"text": "triamcinolone"}]), "due"),  # treatment
+        (IMAGE, "due"),
+    ],
+)
+def test_a_block_is_done_when_it_was_a_test_of_the_region_after_the_injection(fact, done, block_is):
+    assert fact("block", AXIAL, done) == block_is
+
+
+def test_the_workup_rests_on_image_blocks_therapy_and_medicines(decide):
+    chart = (
+        NERVE,
+        IMAGE,
+        therapy("2026-01-15", "2026-03-30", "course"),
+        medication("gabapentin", "drug", authored=ago(60)),
+    )
+    assert {
+        "Condition/nerve", "Procedure/image", "Procedure/course", "MedicationRequest/drug",
+    } <= set(decide(hook_request(*FAILED, *chart, condition("M51.16", name="lesion")))["evidence"])  # fmt: skip
+
+
+def test_another_cancer_is_a_fact(fact):
+    assert (fact("cancer", NERVE), fact("cancer", NERVE, condition("C50.9", name="cancer"))) == ("no", "yes")
+
+
 # F-5
+
+
+@pytest.mark.parametrize(
+    ("visits", "rehabilitation"),
+    [
+        (((151, 151), (61, 61)), "done"),  # 90 days between two visits: one course
+        (((152, 152), (61, 61)), "open"),  # 91 days: two
+        (((151, 151), (71, 41)), "done"),  # counted to the first day of the second visit
+        (((300, 270), (61, 31)), "open"),
+        (((500, 450), (61, 31)), "open"),
+        (((420, 366),), "open"),
+        (((420, 365),), "done"),
+    ],
+)
+def test_visits_within_90_days_of_each_other_are_one_course(fact, visits, rehabilitation):
+    courses = (therapy(ago(first), ago(last), f"visit{first}") for first, last in visits)
+    assert fact("rehabilitation", NERVE, *courses) == rehabilitation
 
 
 def test_a_course_of_therapy_is_named_also_when_it_was_too_short(detail):
@@ -198,6 +245,7 @@ def test_a_medicine_that_was_tried_is_named(detail):
         (medication("oxycodone 5 mg"), "taken", "taken"),
         (medication("ibuprofen 400 mg"), "not-found", "not-found"),
         (medication("oxycodone 5 mg", status="stopped"), "not-found", "not-found"),
+        ({**medication("oxycodone 5 mg"), "resourceType": "MedicationStatement"}, "taken", "taken"),
     ],
 )
 def test_opioids_and_benzodiazepines_are_sedatives(fact, medicine, sedative, opioid):
@@ -219,6 +267,26 @@ def test_a_sacroiliac_block_is_positive_from_75_percent(fact, percent, positive)
     assert fact("sacroiliac_block", condition("M53.3"), *block("2026-04-10", "test", percent, "27096")) == positive
 
 
+def test_a_facet_block_says_nothing_about_the_sacroiliac_joint(fact):
+    assert fact("sacroiliac_block", AXIAL, *block("2026-04-10", "test", 90)) == "no"
+
+
+@pytest.mark.parametrize(
+    ("given", "target"),
+    [
+        ((), "outstanding"),
+        ((procedure("64493", "2026-04-20", "given", usedCode=[{"text": "triamcinolone"}]),), "outstanding"),
+        ((procedure("64493", "2026-05-05", "given", usedCode=[{"text": "triamcinolone"}]),), "outstanding"),
+        ((procedure("64493", "2026-05-20", "given", usedCode=[{"text": "triamcinolone"}]),), "none"),
+        ((procedure("64490", "2026-05-20", "given", usedCode=[{"text": "triamcinolone"}]),), "outstanding"),
+        ((procedure("27096", "2026-05-20", "given", usedCode=[{"text": "triamcinolone"}]),), "outstanding"),
+    ],
+)
+def test_where_ablation_is_unsuitable_positive_blocks_wait_for_an_injection_after_the_last(fact, given, target):
+    blocks = (*BLOCKS, *block("2026-05-10", "third", 80))
+    assert fact("facet_target", AXIAL, condition("Z95.0", name="device"), *blocks, *given) == target
+
+
 # F-8
 
 BLOCKS = (*block("2026-04-10", "first", 80), *block("2026-05-01", "second", 80))
@@ -228,6 +296,23 @@ def test_a_pacemaker_makes_ablation_unsuitable(fact):
     device = condition("Z95.0", name="device")
     assert (fact("cardiac_device", AXIAL), fact("cardiac_device", AXIAL, device)) == ("no", "yes")
     assert (fact("ablation", AXIAL, *BLOCKS), fact("ablation", AXIAL, *BLOCKS, device)) == ("yes", "no")
+
+
+def test_untreated_nerve_pain_excludes_ablation(fact):
+    assert fact("ablation", AXIAL, NERVE, *BLOCKS) == "no"
+
+
+def test_without_the_diagnoses_nobody_knows_what_is_eligible(decide):
+    lasting = condition("M54.16", ago(400), "nerve")
+    facts = decide(hook_request(*FAILED, *BLOCKS, lasting, not_sent=["conditions"]))["facts"]
+    assert {facts[name] for name in ("ablation", "mild", "stimulation_indicated", "block")} == {"unknown"}
+    assert facts["secondary_stimulation"] == "no"
+
+
+def test_a_block_on_the_day_of_an_ablation_belongs_to_that_ablation(fact):
+    chart = (*ablation("2025-09-01"), *block("2025-09-01", "before", 90), *block("2026-04-10", "new", 90))
+    assert fact("ablation", AXIAL, *chart) == "no"
+    assert fact("ablation", AXIAL, *chart, *block("2026-05-01", "second", 80)) == "yes"
 
 
 def test_an_ablation_of_the_sacroiliac_joint_is_none_of_the_facets(fact):
@@ -272,6 +357,26 @@ def test_a_thick_ligament_is_a_code_or_words_of_the_place(fact, ligament, eligib
     assert fact("mild", CLAUDICANT, ligament) == eligible
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [
+        condition("M48.062", name="severe", severity={"text": "severe"}),
+        condition("M48.061", name="severe", severity={"text": "severe"}),
+        named("M43.16", "Spondylolisthesis grade 3"),
+        condition("M96.1", name="surgery"),
+        condition("Z98.1", name="fused"),
+        procedure("63030", "2020-03-16", "operation"),
+        procedure("0275T", "2020-03-16", "done"),
+    ],
+)
+def test_a_severe_or_operated_spine_is_not_for_percutaneous_decompression(fact, reason):
+    assert fact("mild", CLAUDICANT, condition("M24.28", name="ligament"), reason) == "no"
+
+
+def test_percutaneous_decompression_is_for_claudication(fact):
+    assert fact("mild", condition("M24.28", name="ligament")) == "no"
+
+
 # F-10, F-11
 
 
@@ -297,6 +402,21 @@ def test_nerve_pain_of_a_year_indicates_stimulation_unless_operated(fact, more, 
     lasting = condition("M54.16", ago(365), "nerve")
     assert fact("stimulation_indicated", lasting, *more) == indicated
     assert fact("secondary_stimulation", lasting, *more) == indicated
+
+
+def test_after_a_trial_stimulation_is_still_indicated_and_not_named_beside_surgery(fact):
+    chart = (condition("M54.16", ago(365), "nerve"), procedure("63650", "2025-05-01", "trial"))
+    assert fact("stimulation_indicated", *chart) == "yes"
+    assert fact("secondary_stimulation", *chart) == "no"
+
+
+def test_relief_of_something_else_is_no_trial_of_stimulation(fact):
+    assert fact("stimulation_trial", AXIAL, *BLOCKS) == "not-found"
+
+
+def test_relief_reported_on_the_day_of_a_trial_is_that_of_the_trial(fact):
+    said = percent_relief(60, "2026-05-01", "said")
+    assert fact("stimulation_trial", NERVE, procedure("63650", "2026-05-01", "trial"), said) == "met"
 
 
 @pytest.mark.parametrize(("percent", "trial"), [(50, "met"), (49, "not-found"), (None, "not-found")])
