@@ -107,6 +107,11 @@ def test_relief_reported_on_the_day_of_a_block_is_that_of_the_block(fact):
     assert fact("ablation", AXIAL, *first, *block("2026-05-01", "second"), said) == "yes"
 
 
+def test_relief_of_something_else_on_the_day_of_a_block_is_not_that_of_the_block(fact):
+    said = percent_relief(85, "2026-05-01", "said", "p1")
+    assert fact("ablation", AXIAL, *block("2026-04-10", "first", 85), *block("2026-05-01", "second"), said) == "no"
+
+
 @pytest.mark.parametrize("reported", [(40, 85), (85, 40)])
 def test_of_several_reports_about_one_block_the_best_counts(decide, reported):
     more = (percent_relief(percent, f"2026-05-0{n}", f"said{n}", "second") for n, percent in enumerate(reported, 1))
@@ -439,7 +444,15 @@ def test_a_trial_of_stimulation_is_met_at_half_the_pain(fact, percent, trial):
         (named("M48.061", "Stenosis, facet arthropathy grade 3"), "present"),
         (named("M51.16", "Severe disc disorder"), "present"),  # severity counts of a stenosis or a slip
         (condition("M53.2X6", name="instability"), "severe"),
+        (condition("M48.061", name="stenosis", severity={"text": "severe"}), "severe"),
     ],
 )
 def test_a_stenosis_or_a_slip_is_severe_by_code_words_or_grade(fact, diagnosis, lesion):
     assert fact("lesion", diagnosis) == lesion
+
+
+@pytest.mark.parametrize("code", ["M21.372", "G83.14"])
+def test_lasting_weakness_of_a_leg_beside_a_lesion_is_severe(fact, code):
+    weakness = condition(code, "2020-01-15", "weakness")
+    assert fact("lesion", condition("M51.16", name="disc"), weakness) == "severe"
+    assert fact("lesion", NERVE, weakness) == "none"
