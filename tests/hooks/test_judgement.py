@@ -110,6 +110,7 @@ def test_a_contradiction_names_both_sides_and_is_no_evidence_of_anything(call):
     decision = card["extension"]["org.cds-service.decision"]
     assert (decision["outcome"], decision["subtype"], decision["evidenceGrade"]) == ("unknown", "conflict", "D")
     assert {"Observation/pain-1", "Observation/pain40", "Observation/said"} <= set(decision["evidence"])
+    assert shown(decision)[1:3] == (8, 8)
     assert "60" in card["detail"]
     assert on(40) in card["detail"]
     assert on(42) in card["detail"]
