@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+MUTMUT := $(VENV)/.mutmut
 
-.PHONY: help demo test lint types unit format serve knowledge docs goldens bench clean
+.PHONY: help demo test lint types unit format serve knowledge docs goldens bench mutation clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -51,5 +52,14 @@ goldens: $(STAMP) ## Rewrite the expected answers of the scenarios and print wha
 bench: $(STAMP) ## Load figures against the floor, one table
 	$(BIN)/python -m bench.load
 
+$(MUTMUT): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutation]'
+	@touch $@
+
+mutation: $(MUTMUT) ## Change the deciding code in thousands of ways and count what the tests notice (half an hour)
+	rm -rf mutants
+	$(BIN)/mutmut run $(if $(PROCESSES),--max-children $(PROCESSES))
+	$(BIN)/python -m tests.mutation
+
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist build mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis
