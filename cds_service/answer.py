@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from cds_service.fhir.evidence import Evidence, gather
+from cds_service.fhir.evidence import Evidence, Search, gather
 from cds_service.fhir.models import nonconformities
 from cds_service.fhir.reader import read_record, reference_of
 from cds_service.fhir.record import PatientRecord
@@ -15,6 +15,8 @@ from cds_service.protocol.errors import EvidenceTruncated
 from cds_service.protocol.hook_request import HookRequest
 from cds_service.protocol.response import Addressee, card_json
 from cds_service.service import DECISION_EXTENSION, Advice, Decision, Service
+
+Connect = Callable[[str | None, str | None], Search | None]  # by FHIR base URL and access token
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +86,18 @@ class Answer:
         return members
 
 
-def answer(service: Service, body: object, today: date) -> Answer:
-    """Answer one hook request.
+def answer(service: Service, body: object, today: date, connect: Connect | None = None) -> Answer:
+    """Answer one hook request; `connect` gives the FHIR server that a request names, when it may be asked.
 
     Raises CdsError: 400 malformed, 412 required data missing or cut short, 422 about somebody else.
     """
     request = HookRequest.parse(body, service.hooks, service.prefetch)
     if not any(service.concerns(order) for order in request.selected):
         return Answer(request, service.advise(request, PatientRecord(), today), service)
-    evidence = gather(service, request)
-    record = read_record(evidence, service.codes, service.is_relevant)
+    evidence = gather(service, request, connect(request.fhir_server, request.access_token) if connect else None)
+    drafts = (*request.selected, *request.other_drafts)
+    named = [reference for order in drafts for reference in order.reason_references]
+    record = read_record(evidence, service.codes, service.is_relevant, named)
     advice = service.advise(request, record, today)
     _require_whole_history(service, record, advice)
     return Answer(

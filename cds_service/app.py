@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
+from functools import cache, partial
 from traceback import extract_tb
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,7 +18,10 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 
 import hooks
 from cds_service.answer import Answer, answer
+from cds_service.fhir.deadline import Deadline
 from cds_service.fhir.models import warm_up
+from cds_service.fhir.server import FhirServers
+from cds_service.html_page import SECURITY_HEADERS, html_page
 from cds_service.log import configure, safe_id
 from cds_service.protocol.discovery import discovery_json
 from cds_service.protocol.errors import (
@@ -46,6 +50,7 @@ def create_app(
     services = load_services(settings) if services is None else services
     by_id = {service.id: service for service in services}
     day = today or (lambda: local_day(settings.timezone))
+    servers = FhirServers(settings.fhir_servers, settings.fhir_loopback, settings.max_body)
     warm_up()
 
     app = Flask("cds_service", static_folder=None)
@@ -60,6 +65,18 @@ def create_app(
         max_age=600,
     )
 
+    def service_of(service_id: str) -> Service:
+        if service_id not in by_id:
+            raise UnknownService(
+                "There is no service of this id.", where="URL", advice="GET /cds-services lists the services."
+            )
+        return by_id[service_id]
+
+    @cache
+    def knowledge_page(service_id: str) -> str:
+        service = service_of(service_id)
+        return html_page(service.title, service.page())
+
     @app.get("/cds-services")
     def discover() -> Response:
         return _json(discovery_json(services))
@@ -67,15 +84,21 @@ def create_app(
     @app.post("/cds-services/<service_id>")
     def call(service_id: str) -> Response:
         started = time.perf_counter()
-        service = by_id.get(service_id)
-        if service is None:
-            raise UnknownService(
-                "There is no service of this id.", where="URL", advice="GET /cds-services lists the services."
-            )
-        answered = answer(service, read_json(_read_body(settings.max_body), settings.max_depth), day())
+        deadline = Deadline.after(settings.deadline_ms)
+        service = service_of(service_id)
+        body = read_json(_read_body(settings.max_body), settings.max_depth)
+        answered = answer(service, body, day(), partial(servers.search, deadline=deadline))
         response = _json(answered.response())
         _log_call(answered, time.perf_counter() - started)
         return response
+
+    @app.get("/knowledge/<service_id>")
+    def knowledge(service_id: str) -> Response:
+        return Response(knowledge_page(service_id), headers=SECURITY_HEADERS, content_type="text/html; charset=utf-8")
+
+    @app.get("/knowledge/<service_id>/source-attributes.json")
+    def source_attributes(service_id: str) -> Response:
+        return _json(service_of(service_id).source_attributes())
 
     @app.get("/livez")
     def live() -> Response:

@@ -86,6 +86,8 @@ class Service:
     codes: CodeIndex  # its value sets: a resource whose code is in one of them is read
     is_relevant: IsRelevant  # whether another resource, of this type and with these words, is read too
     check: Callable[[], Iterable[str]]  # cross-checks the files thoroughly; raises KnowledgeError
+    page: Callable[[], str]  # what it rests on, for its users: Markdown of the knowledge that is loaded
+    source_attributes: Callable[[], Mapping[str, Any]]  # the same for developers of certified health IT
 
 
 @dataclass(frozen=True, slots=True)

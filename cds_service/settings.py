@@ -30,6 +30,14 @@ class Settings(BaseSettings):
     threads: int = Field(8, ge=1, le=256, description="Threads of each worker")
     max_body: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body, in bytes")
     max_depth: int = Field(64, ge=8, le=250, description="Deepest nesting of a request body")
+    deadline_ms: int = Field(
+        450, ge=50, le=30_000, description="Time for one answer, in milliseconds, for what it asks"
+    )
+    fhir_servers: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("https://r4.smarthealthit.org", "https://hapi.fhir.org/baseR4"),
+        description="Base URLs of the FHIR servers that are asked for data not sent along, separated by commas",
+    )
+    fhir_loopback: bool = Field(True, description="Also ask FHIR servers on this machine; switch off in production")
     timezone: str | None = Field(
         None, description="Time zone that decides what day it is, such as America/Chicago; else the machine's"
     )
@@ -48,7 +56,7 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line")
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "fhir_servers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -69,6 +77,13 @@ class Settings(BaseSettings):
         if wrong:
             raise ValueError("not an origin such as https://ehr.example.org, without path or trailing slash")
         return value
+
+    @field_validator("fhir_servers")
+    @classmethod
+    def _bases(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_ADDRESS.fullmatch(base) for base in value):
+            raise ValueError("not FHIR base URLs such as https://ehr.example.org/fhir/R4")
+        return tuple(base.rstrip("/") for base in value)
 
     @field_validator("public_url", "emergency_url")
     @classmethod

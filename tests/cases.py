@@ -31,6 +31,7 @@ CODES = {
     "neck facet block": "64490",
     "sacroiliac block": "27096",
     "lumbar ablation": "64635",
+    "neck ablation": "64633",
     "sacroiliac ablation": "64625",
     "basivertebral ablation": "64628",
     "stimulator trial": "63650",
@@ -54,6 +55,16 @@ SCORES = {
     "promis_interference": ("77865-4", "{score}", chart.LOINC),
     "promis_function": ("77866-2", "{score}", chart.LOINC),
     "faces": ("38221-8", "{score}", chart.LOINC),
+    "hba1c": ("4548-4", "%", chart.LOINC),
+}
+# How an earlier session went, by the names that cases use: days since it, and pain on days counted from it.
+AFTER = {
+    "failure": (60, {-1: 8, 14: 8}),
+    "partial relief": (60, {-1: 8, 14: 5}),
+    "no score": (60, {}),
+    "relief so far": (60, {-1: 8, 14: 2}),
+    "lasting relief": (120, {-1: 8, 90: 2}),
+    "too early": (10, {-1: 8}),
 }
 OUTCOMES = {"successful": "385669000", "partial": "385670004", "unsuccessful": "385671000"}
 DEFAULT_ORDER = {"order": "transforaminal", "side": "left", "level": "L5-S1"}
@@ -83,6 +94,11 @@ class Case:
         return tuple(self.table.get("proves", ()))
 
     @property
+    def nearly(self) -> tuple[str, ...]:
+        """The rules that just do not hold."""
+        return tuple(self.table.get("nearly", ()))
+
+    @property
     def expect(self) -> Mapping[str, Any]:
         """What must come out; what is not named must be absent."""
         return self.table["expect"]
@@ -107,21 +123,39 @@ class Case:
         born = self.today.replace(year=self.today.year - self.table.get("age", 54))
         return chart.patient((born - timedelta(days=self.table.get("days_older", 100))).isoformat())
 
-    def _date(self, value: Any) -> date:
-        """A date, or the number of days after `day_zero`."""
-        return value if isinstance(value, date) else self.table["day_zero"] + timedelta(days=value)
+    @property
+    def _day_zero(self) -> date:
+        """The day from which days are counted: as stated, else that of the session that `after` tells of."""
+        if "day_zero" in self.table:
+            return self.table["day_zero"]
+        days, _ = AFTER[self.table["after"]]
+        return self.today - timedelta(days=self.table.get("days_ago", days))
 
-    def _when(self, fact: Mapping[str, Any]) -> str:
+    def _date(self, value: Any) -> date:
+        """A date, or the number of days after day zero."""
+        return value if isinstance(value, date) else self._day_zero + timedelta(days=value)
+
+    def _when(self, fact: Mapping[str, Any], name: str = "on") -> str:
         """When a fact happened; a text is kept as it is, for months and years."""
-        value = fact.get("on", fact.get("day", ""))
+        if "ago" in fact:
+            return (self.today - timedelta(days=fact["ago"])).isoformat()
+        value = fact.get(name, fact.get("day", ""))
         return value if isinstance(value, str) else self._date(value).isoformat()
 
     def _resources(self) -> Iterator[dict[str, Any]]:
-        facts = list(self.table["chart"])
-        if not any("has" in fact for fact in facts) and not self.table.get("no_diagnosis"):
+        facts = [*self._session_before(), *self.table.get("chart", ())]
+        is_told = "after" in self.table or not any("has" in fact for fact in facts)
+        if is_told and not self.table.get("no_diagnosis"):
             facts += RADICULAR
         for number, fact in enumerate(facts, start=1):
             yield from self._fact(fact, f"r{number}")
+
+    def _session_before(self) -> Iterator[dict[str, Any]]:
+        """The left L5-S1 session that `after` tells of, with its scores."""
+        if "after" in self.table:
+            _, scores = AFTER[self.table["after"]]
+            yield {"day": 0, "did": "transforaminal", "side": "left", "level": "L5-S1"}
+            yield from ({"day": day, "pain": pain} for day, pain in scores.items())
 
     def _fact(self, fact: Mapping[str, Any], name: str) -> Iterator[dict[str, Any]]:
         if "did" in fact:
@@ -144,12 +178,8 @@ class Case:
             yield {"resourceType": "Coverage", "id": name, "beneficiary": beneficiary, "payor": payor}
         elif "allergy" in fact:
             patient = {"reference": f"Patient/{chart.PATIENT_ID}"}
-            yield {
-                "resourceType": "AllergyIntolerance",
-                "id": name,
-                "patient": patient,
-                "code": {"text": fact["allergy"]},
-            }
+            substance = {"text": fact["allergy"]}
+            yield {"resourceType": "AllergyIntolerance", "id": name, "patient": patient, "code": substance}
         elif "strength" in fact:
             muscle = {"text": f"muscle strength {fact['muscle']}"}
             yield {**chart.score(fact["strength"], self._when(fact), name, site=""), "code": muscle}
@@ -185,18 +215,19 @@ class Case:
             yield chart.percent_relief(fact["relief"], on, f"{name}-relief", name)
 
     def _condition(self, fact: Mapping[str, Any], name: str) -> dict[str, Any]:
-        onset = fact.get("since", "")
         more: dict[str, Any] = {}
         if fact.get("severity") == "severe":
             more["severity"] = chart.coded(chart.SNOMED, "24484000")
         if "recorded" in fact:
             more["recordedDate"] = self._date(fact["recorded"]).isoformat()
-        condition = chart.condition(
-            fact["has"], onset if isinstance(onset, str) else self._date(onset).isoformat(), name, **more
-        )
+        if "recorded_ago" in fact:
+            more["recordedDate"] = (self.today - timedelta(days=fact["recorded_ago"])).isoformat()
+        condition = chart.condition(fact["has"], self._when(fact, "since"), name, **more)
         condition["code"] |= {"text": fact["text"]} if "text" in fact else {}
         if fact.get("resolved"):
             condition["clinicalStatus"] = {"coding": [{"code": "resolved"}]}
+        if fact.get("refuted"):
+            condition["verificationStatus"] = {"coding": [{"code": "refuted"}]}
         return condition
 
     def _drug(self, fact: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -206,8 +237,7 @@ class Case:
             more["dispenseRequest"] = {"validityPeriod": {"start": first.isoformat(), "end": last.isoformat()}}
         if fact.get("intolerant"):
             more["statusReason"] = {"text": "intolerance"}
-        authored = fact.get("on", fact.get("day", fact.get("from", "")))
-        authored = authored if isinstance(authored, str) else self._date(authored).isoformat()
+        authored = self._when(fact) or self._when(fact, "from")
         status = fact.get("status", "stopped" if "from" in fact else "active")
         return chart.medication(fact["drug"], name, status=status, authored=authored, **more)
 
@@ -241,8 +271,9 @@ class Case:
         )  # fmt: skip
 
     def _draft(self, order: Mapping[str, Any], name: str) -> dict[str, Any]:
+        because = {"reasonCode": [chart.coded(chart.ICD, order["because"])]} if "because" in order else {}
         if "drug" in order:
-            return chart.medication(order["drug"], name, status="draft")
+            return chart.medication(order["drug"], name, status="draft", **because)
         made = chart.draft(
             CODES.get(order.get("order", ""), ""),
             name,
@@ -252,7 +283,9 @@ class Case:
         )
         if "priority" in order:
             made["priority"] = order["priority"]
-        return made
+        if "at" in order:
+            made["bodySite"] = [{"text": order["at"]}]
+        return {**made, **because}
 
 
 def read_cases() -> tuple[Case, ...]:

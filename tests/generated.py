@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from functools import cache, partial
 from pathlib import Path
 
 import hooks
@@ -12,6 +13,8 @@ from cds_service.scenarios import find_scenario
 from cds_service.service import Site
 from cds_service.settings import Settings
 from cds_service.terminal import cards_text
+from hooks.failed_esi.knowledge import Knowledge, read_knowledge
+from hooks.failed_esi.page import PARTS
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,7 +38,22 @@ def demo_card() -> str:
     return f"```text\n{cards_text(cards)}\n```"
 
 
-GENERATED = {("README.md", "settings"): settings_table, ("README.md", "card"): demo_card}
+@cache
+def knowledge() -> Knowledge:
+    """The knowledge as it ships."""
+    return read_knowledge()
+
+
+def part(name: str) -> str:
+    """A part of the clinician's page."""
+    return PARTS[name](knowledge())
+
+
+GENERATED = {
+    ("README.md", "settings"): settings_table,
+    ("README.md", "card"): demo_card,
+    **{("hooks/failed_esi/README.md", name): partial(part, name) for name in PARTS},
+}
 
 
 def replaced(text: str, marker: str, content: str) -> str:

@@ -89,6 +89,7 @@ def test_names_say_what_things_are():
         for path in (*ENGINE, *MEDICINE)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and banned.search(node.name)
+        if node.name != "init_poolmanager"  # the name that requests gives it
     ]
     files = [relative(p) for p in (*ENGINE, *MEDICINE) if banned.search(p.stem)]
     assert names + files == []

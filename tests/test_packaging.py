@@ -24,7 +24,7 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_holds_the_pathway_the_value_sets_the_fixtures_and_the_notices(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    medicine = {str(p.relative_to(ROOT)) for p in (ROOT / "hooks").rglob("*.toml")}
+    medicine = {str(p.relative_to(ROOT)) for kind in ("toml", "md") for p in (ROOT / "hooks").rglob(f"*.{kind}")}
     stories = {f"cds_service/fixtures/{p.relative_to(ROOT / 'fixtures')}" for p in (ROOT / "fixtures").rglob("*.json")}
     assert medicine <= names
     assert stories <= names

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cds_service.protocol.errors import EvidenceNotAvailable
+from cds_service.trust.patient_binding import bind
 
 if TYPE_CHECKING:
     from cds_service.protocol.hook_request import HookRequest
@@ -26,6 +27,8 @@ class Answer:
     is_available: bool = True
     is_truncated: bool = False  # more pages exist
     is_partial: bool = False  # the server says that it left something out
+    missing: int = 0  # matches that were counted and not sent
+    next_page: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,16 @@ class Evidence:
     partial: frozenset[str] = frozenset()
 
 
+class Search(Protocol):
+    """A way to ask the FHIR server of a request."""
+
+    def ask(self, queries: Mapping[str, str]) -> Mapping[str, Answer]:
+        """The answers to queries, by key; not available where there was none."""
+
+    def complete(self, answers: Mapping[str, Answer]) -> Mapping[str, Answer]:
+        """The answers with their further pages, where these may be asked for."""
+
+
 NOT_AVAILABLE = Answer(is_available=False)
 # Only these are ever looked up by the fullUrl of their entry: the patient by a urn, a drug by its order.
 _REFERRED_TO = frozenset({"Patient", "Medication"})
@@ -47,18 +60,21 @@ _DEEPEST_BUNDLE = 3  # a batch-response holds searchsets; nothing known nests de
 _NO_FAILURE = frozenset({"warning", "information", "success"})
 
 
-def gather(service: Service, request: HookRequest) -> Evidence:
-    """Read every prefetch key of the service.
+def gather(service: Service, request: HookRequest, search: Search | None = None) -> Evidence:
+    """Read every prefetch key of the service: as sent, else from the FHIR server, where one can be asked.
 
-    Raises EvidenceNotAvailable (412) naming the first required key that is not there to be read.
+    A query that failed at the client is not asked again. Raises EvidenceNotAvailable (412) naming the first
+    required key that is not there to be read, and ForeignPatient (422).
     """
+    fetched = _fetch(service, request, search) if search else {}
+    found = {**request.prefetch, **fetched}
     answers = {
-        key: _of_the_type_asked_for(request.prefetch.get(key, NOT_AVAILABLE), template)
+        key: _of_the_type_asked_for(found.get(key, NOT_AVAILABLE), template)
         for key, template in service.prefetch.items()
     }
-    for key in service.prefetch:
+    for key, template in service.prefetch.items():
         if key in service.required and not answers[key].is_available:
-            raise EvidenceNotAvailable(key, service.prefetch[key], was_sent=key in request.prefetch)
+            raise EvidenceNotAvailable(key, template, was_sent=key in request.prefetch, was_asked=key in fetched)
     available = [answer for answer in answers.values() if answer.is_available]
     return Evidence(
         by_type=_merged(answer.by_type for answer in available),
@@ -66,7 +82,40 @@ def gather(service: Service, request: HookRequest) -> Evidence:
         unreadable=tuple(note for answer in available for note in answer.unreadable),
         not_read=frozenset(key for key, answer in answers.items() if not answer.is_available),
         truncated=frozenset(key for key, answer in answers.items() if answer.is_truncated),
-        partial=frozenset(key for key, answer in answers.items() if answer.is_partial),
+        partial=frozenset(key for key, answer in answers.items() if answer.is_partial or answer.missing),
+    )
+
+
+def _fetch(service: Service, request: HookRequest, search: Search) -> dict[str, Answer]:
+    """Ask for what was not sent, and for the rest of what was sent in part; all of it bound to the patient."""
+    queries = {
+        key: template.replace("{{context.patientId}}", request.patient_id)
+        for key, template in service.prefetch.items()
+        if key not in request.prefetch
+    }
+    begun = {key: sent for key, sent in request.prefetch.items() if key in service.prefetch and sent.next_page}
+    fetched = {**(search.ask(queries) if queries else {}), **(search.complete(begun) if begun else {})}
+    known = request.prefetch.get("patient", NOT_AVAILABLE)
+    members = {f"fhirServer.{key}": list(_resources(answer)) for key, answer in fetched.items()}
+    by_url = {url: r for answer in (known, *fetched.values()) for url, r in answer.by_url.items()}
+    bind(request.patient_id, request.fhir_server, {**members, "prefetch.patient": list(_resources(known))}, by_url)
+    return fetched
+
+
+def _resources(answer: Answer) -> Iterator[Resource]:
+    return (resource for resources in answer.by_type.values() for resource in resources)
+
+
+def joined(answer: Answer, page: Answer) -> Answer:
+    """An answer and its next page as one; whether it is cut short is told by the page."""
+    return Answer(
+        _merged((answer.by_type, page.by_type)),
+        {**answer.by_url, **page.by_url},
+        unreadable=tuple(dict.fromkeys((*answer.unreadable, *page.unreadable))),
+        is_truncated=page.is_truncated,
+        is_partial=answer.is_partial or page.is_partial,
+        missing=max(0, answer.missing - len(list(_resources(page)))) if answer.missing else 0,
+        next_page=page.next_page,
     )
 
 
@@ -114,7 +163,8 @@ def _read_bundle(key: str, bundle: Resource, depth: int = 1) -> Answer:
     outcomes = by_type.pop("OperationOutcome", [])
     nested = [_read_bundle(key, inner, depth + 1) for inner in by_type.pop("Bundle", []) if depth < _DEEPEST_BUNDLE]
     missing = _number_missing(bundle, sum(map(len, by_type.values())) + len(nested))
-    has_answer = bool(by_type or nested) or (not missing and (bool(outcomes) or not entries))
+    has_next = _has_next_page(bundle)
+    has_answer = bool(by_type or nested) or has_next or (not missing and (bool(outcomes) or not entries))
     has_failed = any(_has_failed(outcome) for outcome in outcomes) or any(map(_was_refused, objects(entries)))
     return Answer(
         _merged((by_type, *(answer.by_type for answer in nested))),
@@ -124,9 +174,11 @@ def _read_bundle(key: str, bundle: Resource, depth: int = 1) -> Answer:
             *(note for answer in nested for note in answer.unreadable),
         ),
         is_available=has_answer and not has_failed and all(answer.is_available for answer in nested),
-        is_truncated=_has_next_page(bundle) or any(answer.is_truncated for answer in nested),
+        is_truncated=has_next or any(answer.is_truncated for answer in nested),
+        next_page=_next_page(bundle),
         # Alone, a warning is how Epic says "no results"; beside matches it says that something was withheld.
-        is_partial=bool(by_type and (outcomes or missing)) or any(answer.is_partial for answer in nested),
+        is_partial=bool(by_type and outcomes) or any(answer.is_partial for answer in nested),
+        missing=missing + sum(answer.missing for answer in nested),
     )
 
 
@@ -162,6 +214,11 @@ def _has_failed(outcome: Resource) -> bool:
 
 def _has_next_page(bundle: Resource) -> bool:
     return any(link.get("relation") == "next" for link in objects(bundle.get("link")))
+
+
+def _next_page(bundle: Resource) -> str | None:
+    links = (link.get("url") for link in objects(bundle.get("link")) if link.get("relation") == "next")
+    return next((url for url in links if isinstance(url, str)), None)
 
 
 def objects(value: object) -> list[Resource]:

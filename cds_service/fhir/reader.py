@@ -6,7 +6,7 @@ Only resources that the service calls relevant are read: a chart holds hundreds 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
@@ -71,12 +71,15 @@ class Medications:
         return self._by_name.get(reference) or self._by_name.get(local_reference(reference))
 
 
-def read_record(evidence: Evidence, codes: CodeIndex, is_relevant: IsRelevant) -> PatientRecord:
+def read_record(
+    evidence: Evidence, codes: CodeIndex, is_relevant: IsRelevant, named: Collection[str] = ()
+) -> PatientRecord:
     """Read the relevant resources of the evidence into a record, sorted so that their order never matters.
 
-    Relevant is what a value set knows, and what `is_relevant` picks by type and words among the rest.
+    Relevant is what a value set knows, what `is_relevant` picks by type and words among the rest, and what the
+    orders name by reference.
     """
-    reading = _Reading(evidence, codes, is_relevant)
+    reading = _Reading(evidence, codes, is_relevant, frozenset(named))
     patient = reading.patient()
     return PatientRecord(
         patient=patient,
@@ -123,10 +126,8 @@ def read_words(value: object) -> str:
     """Read the words of a CodeableConcept: its text and the displays of its codings."""
     if not isinstance(value, dict):
         return "; ".join(read_words(item) for item in objects(value))
-    text = value.get("text")
-    words = [text] if isinstance(text, str) else []
-    words += [display for item in objects(value.get("coding")) if isinstance(display := item.get("display"), str)]
-    return "; ".join(words)[:_LONGEST_NAME]
+    words = [value.get("text"), *(item.get("display") for item in objects(value.get("coding")))]
+    return "; ".join(word for word in words if isinstance(word, str))[:_LONGEST_NAME]
 
 
 def read_codings(value: object) -> tuple[Coding, ...]:
@@ -157,11 +158,13 @@ def local_reference(reference: str) -> str:
 class _Reading:
     """One pass over the evidence, collecting facts and the names of what cannot be read."""
 
-    def __init__(self, evidence: Evidence, codes: CodeIndex, is_relevant: IsRelevant) -> None:
+    def __init__(self, evidence: Evidence, codes: CodeIndex, is_relevant: IsRelevant, named: frozenset[str]) -> None:
+        self.named = named
         self.by_type = evidence.by_type
         self.codes = codes
         self.is_relevant = is_relevant
         self.unreadable: set[str] = set()
+        self._by_words: dict[tuple[str, str], bool] = {}  # a chart says the same things many times
         self.known_medications = Medications(evidence.by_type.get("Medication", ()), evidence.by_url)
 
     def patient(self) -> Patient:
@@ -252,10 +255,14 @@ class _Reading:
 
     def _relevant(self, kind: str) -> Iterator[tuple[Resource, Concept]]:
         knows = self.codes.knows
-        relevant = (r for r in self.by_type.get(kind, ()) if knows(r) or self._is_relevant_by_words(kind, r))
+        resources = self.by_type.get(kind, ())
+        relevant = (r for r in resources if knows(r) or self._is_relevant_by_words(kind, r) or self._is_named(r))
         for resource in _latest(relevant):
             if self._is_about_a_patient(resource):
                 yield resource, self._code(kind, resource)
+
+    def _is_named(self, resource: Resource) -> bool:
+        return bool(self.named) and reference_of(resource) in self.named
 
     def _is_relevant_observation(self, part: Resource) -> bool:
         return self.codes.knows(part) or self._is_relevant_by_words("Observation", part)
@@ -265,7 +272,9 @@ class _Reading:
             drug = self.known_medications.concept(resource)
             return bool(self.codes.find(drug.codings)) or self.is_relevant(kind, drug.words)
         words = read_words(resource.get("code"))
-        return bool(words) and self.is_relevant(kind, words)
+        if (found := self._by_words.get((kind, words))) is None:
+            found = self._by_words[kind, words] = bool(words) and self.is_relevant(kind, words)
+        return found
 
     def _code(self, kind: str, resource: Resource) -> Concept:
         is_drug = kind.startswith("Medication")

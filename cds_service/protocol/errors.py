@@ -91,9 +91,11 @@ class EvidenceNotAvailable(CdsError):
     status = 412
     issue_type = "required"
 
-    def __init__(self, key: str, template: str, *, was_sent: bool) -> None:
+    def __init__(self, key: str, template: str, *, was_sent: bool, was_asked: bool = False) -> None:
         """`template` is the query that would answer the key."""
         why = "was sent but holds no readable answer" if was_sent else "was not sent"
+        if was_asked:
+            why += ", and the FHIR server gave none in time"
         super().__init__(
             f"Prefetch key '{key}' {why}, and without it there is no safe answer.",
             where=f"prefetch.{key}",

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
-from functools import partial
+from functools import cache, partial
 
 from cds_service.fhir.record import PatientRecord
-from cds_service.protocol.card import Indicator
+from cds_service.protocol.card import Card, Indicator
 from cds_service.protocol.hook_request import HookRequest
 from cds_service.service import Advice, Advised, Decision, Service, Site
+from hooks.failed_esi.attributes import check_attributes, source_attributes
 from hooks.failed_esi.cards import Addresses, Writer
 from hooks.failed_esi.checks import check_all, require_consistent
 from hooks.failed_esi.decision import Case, Pathway
 from hooks.failed_esi.knowledge import Knowledge, read_knowledge
 from hooks.failed_esi.orders import read_intents
+from hooks.failed_esi.page import write_page
 from hooks.failed_esi.relevance import concerns, is_relevant, prefetch
+from hooks.failed_esi.statements import check_statements
 from hooks.failed_esi.tables import Row
 from hooks.failed_esi.trace import decision_of
 
@@ -39,7 +42,9 @@ def service(site: Site) -> Service:
         concerns=partial(concerns, knowledge=knowledge),
         codes=knowledge.codes,
         is_relevant=partial(is_relevant, knowledge=knowledge),
-        check=partial(check_all, knowledge),
+        check=partial(_check, knowledge),
+        page=cache(partial(write_page, knowledge)),
+        source_attributes=cache(partial(source_attributes, knowledge)),
     )
 
 
@@ -56,41 +61,39 @@ def advise(
     cases = [pathway.decide(intent) for intent in read_intents(request.selected, record, knowledge)]
     if not cases:
         return Advice(cards=(), decisions=(_nothing_selected(knowledge),))
-    said = _in_order([(case, row) for case in cases for row in case.said], knowledge)
-    decisions = {
-        case.intent: decision_of(case, pathway, [str(row.card) for c, row in said if c is case]) for case in cases
-    }
+    ranked = _in_order([(case, row) for case in cases for row in case.said], knowledge)
+    written = [(case, Writer(case, record, today, knowledge, addresses).write(row)) for case, row in ranked]
+    shown = _without_repeats(written)[: knowledge.cards["at_most"]]
+    decisions = {case.intent: decision_of(case, pathway, [card.id for c, card in shown if c is case]) for case in cases}
     return Advice(
-        cards=tuple(
-            Advised(Writer(case, record, today, knowledge, addresses).write(row), decisions[case.intent])
-            for case, row in said
-        ),
-        decisions=tuple(decisions[case.intent] for case in _weightiest_first(cases, said)),
+        cards=tuple(Advised(card, decisions[case.intent]) for case, card in shown),
+        decisions=tuple(decisions[case.intent] for case in _weightiest_first(cases, [case for case, _ in shown])),
     )
 
 
+def _check(knowledge: Knowledge) -> Iterator[str]:
+    yield from check_all(knowledge)
+    yield from check_statements(knowledge)
+    yield from check_attributes(knowledge)
+
+
 def _in_order(said: list[tuple[Case, Row]], knowledge: Knowledge) -> Sequence[tuple[Case, Row]]:
-    """SUP-6: the cards in the order of the pathway, and no more than may be shown.
-
-    A finding is about the patient: of several orders that meet it, the one it weighs on most gets the card.
-    """
+    """SUP-6: the cards in the order of the pathway; of two of one kind the one that weighs more."""
     order = knowledge.cards["order"]
-    ranked = sorted(said, key=lambda pair: (order.index(pair[1].card), -_INDICATORS.index(str(pair[1].indicator))))
-    shown = [
-        (case, row)
-        for place, (case, row) in enumerate(ranked)
-        if not (case.met and row.card in {earlier.card for _, earlier in ranked[:place]} and _is_about_findings(row))
-    ]
-    return shown[: knowledge.cards["at_most"]]
+    return sorted(said, key=lambda pair: (order.index(pair[1].card), -_INDICATORS.index(str(pair[1].indicator))))
 
 
-def _is_about_findings(row: Row) -> bool:
-    return str(row.card).startswith(("RED-FLAG", "OTHER-PATHWAY"))
+def _without_repeats(written: Iterable[tuple[Case, Card]]) -> list[tuple[Case, Card]]:
+    """One card of those that say the same about two orders; a finding is about the patient, and said once."""
+    first: dict[tuple[str, str], tuple[Case, Card]] = {}
+    for case, card in written:
+        is_about_finding = card.id.startswith(("RED-FLAG", "OTHER-PATHWAY"))
+        first.setdefault((card.id, "" if is_about_finding else card.summary), (case, card))
+    return list(first.values())
 
 
-def _weightiest_first(cases: list[Case], said: Sequence[tuple[Case, Row]]) -> list[Case]:
+def _weightiest_first(cases: list[Case], shown: Sequence[Case]) -> list[Case]:
     """The case of the first card first, then those that concern this service, then the rest."""
-    shown = [case for case, _ in said]
     return sorted(
         cases,
         key=lambda case: (

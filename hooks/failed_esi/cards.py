@@ -9,14 +9,15 @@ from decimal import Decimal
 from typing import Any
 
 from cds_service.fhir.codes import Coding
-from cds_service.fhir.dates import days_between
+from cds_service.fhir.dates import DateSpan, days_between, months_before
 from cds_service.fhir.record import PatientRecord
 from cds_service.protocol.card import Card, Indicator, Link, NewOrder, Source, Suggestion
 from hooks.failed_esi.anatomy import MIDLINE, Coverage, Place
 from hooks.failed_esi.decision import Case
 from hooks.failed_esi.facts import Done, OrderKind, Outcome, Taken, columns
 from hooks.failed_esi.knowledge import Knowledge, local
-from hooks.failed_esi.orders import is_urgent
+from hooks.failed_esi.knowledge import Source as SourceRead
+from hooks.failed_esi.orders import fits_a_red_flag, is_urgent
 from hooks.failed_esi.outcome import Assessment
 from hooks.failed_esi.red_flags import Finding
 from hooks.failed_esi.scores import Pair
@@ -26,7 +27,7 @@ from hooks.failed_esi.workup import Workup
 # The criteria that a line of a checklist may name.
 _NUMBERS = (
     "blocks_needed", "block_relief", "ablation_relief", "sacroiliac_block_relief", "stimulation_primary",
-    "stimulation_secondary", "stimulation_trial_relief",
+    "stimulation_secondary", "stimulation_trial_relief", "ablation_lasted", "ablations_per_year",
 )  # fmt: skip
 _COVERAGE_NAMES = {Coverage.CERVICAL_THORACIC: "cervical/thoracic", Coverage.LUMBAR_SACRAL: "lumbar/sacral"}
 _NAMED_LEVELS = 2  # a summary has room for so many; more are called by their region
@@ -66,11 +67,14 @@ class Writer:
             source=Source(self.text("source", "label").format_map(words), self.addresses.page),
             topic=local(name.replace("-", "").replace(":", ""), self.text("cards", name, "title")),
             links=self._links(name),
-            suggestions=tuple(self._suggestions(name)),
-            override_reasons=tuple(
-                local(code, display) for code, display in self.knowledge.wording["override"].items()
-            ),
+            suggestions=tuple(self._suggestions(name, row)),
+            override_reasons=tuple(local(code, self.text("override", code)) for code in self._reasons(name)),
         )
+
+    def _reasons(self, name: str) -> Iterable[str]:
+        """The codes under which a card may be put aside."""
+        reasons: Iterable[str] = self.knowledge.wording["override"]
+        return self.knowledge.cards["reasons_on_findings"] if name.startswith(_OVERRIDING) else reasons
 
     def text(self, *path: str) -> str:
         """A text of wording.toml."""
@@ -86,9 +90,9 @@ class Writer:
             "version": self.knowledge.version,
             "status": self.knowledge.status,
             "earliest": str(criteria.earliest_evaluation),
-            "count": str(len(case.counted)),
-            "limit": str(criteria.cap_sessions),
-            "months": str(criteria.cap_months),
+            "count": str(len(case.cap.sessions)),
+            "limit": str(case.cap.limit),
+            "months": str(case.cap.months),
             "coverage": _COVERAGE_NAMES.get(case.target.place.coverage, "same")
             if case.target.place.coverage
             else "same",
@@ -111,11 +115,18 @@ class Writer:
         return {
             "place": place_name(session.target.place),
             "date": str(session.days),
-            "days": str(days_between(session.days.last, self.today)),
+            "ago": self._ago(session.days),
             "result": self._result(assessment),
             "unknown": self._unknown(assessment),
             "outcome": self.text("outcomes", str(assessment.outcome)),
         }
+
+    def _ago(self, days: DateSpan) -> str:
+        """A day with how long ago it was; a month or a year is only named."""
+        if days.day is None:
+            return self.text("ago", "imprecise").format(date=days)
+        elapsed = days_between(days.day, self.today)
+        return self.text("ago", {0: "today", 1: "day"}.get(elapsed, "days")).format(days=elapsed, date=days)
 
     def _finding_words(self, row: Row) -> dict[str, str]:
         """The weightiest finding behind a red flag or another pathway."""
@@ -124,18 +135,24 @@ class Writer:
             return {}
         calls = self.knowledge.wording["calls"]
         call = calls.get(row.id) or calls.get(row.tier or "", "")
-        return {**self._words_of(met.finding), "call": call}
+        when = "with" if fits_a_red_flag(self.case.intent, self.knowledge) else "before"
+        return {**self._words_of(met.finding), "call": call, "when": self.text("red_flag", when)}
 
     def _words_of(self, finding: Finding) -> dict[str, str]:
-        after = finding.days_after_injection
         words = {
             "finding": finding.label,
             "since": str(finding.since or self.text("red_flag", "undated")),
-            "after": "" if after is None else self.text("red_flag", "after").format(after_days=after),
+            "after": self._after(finding, "after"),
+            "soon_after": self._after(finding, "soon_after"),
         }
         if finding.grades:
             words |= {"before": _number(finding.grades[0]), "after_value": _number(finding.grades[1])}
         return words
+
+    def _after(self, finding: Finding, text: str) -> str:
+        if finding.after is None:
+            return ""
+        return self.text("red_flag", text).format(after_days=finding.after.elapsed, injection=finding.after.days)
 
     def _links(self, name: str) -> tuple[Link, ...]:
         if name != "RED-FLAG" or not self.addresses.emergency:
@@ -180,7 +197,7 @@ class Writer:
             self._unread_first(),
             self._section("found", [*self._found(name, words), *self._lines_on_file()]),
             self._section("missing", self._missing(name, row)),
-            self.text("advice", name).format_map(words),
+            self.text("advice", row.id if row.id in self.knowledge.wording["advice"] else name).format_map(words),
             self._priority(name),
             self._section("options", list(self._option_lines()) if has_options else []),
             self._tried_and_ordered() if has_options or name == "PATHWAY-IN-PROGRESS" else "",
@@ -201,8 +218,8 @@ class Writer:
         if name != "RED-FLAG":
             return ""
         link = self.text("red_flags", "link").format(url=self.addresses.emergency) if self.addresses.emergency else ""
-        kind, lines = str(self.case.intent.kind), []
-        if kind in self.knowledge.red_flags["fits"]:
+        lines = []
+        if fits_a_red_flag(self.case.intent, self.knowledge):
             lines.append(self.text("red_flags", "fits" if is_urgent(self.case.intent, self.knowledge) else "priority"))
         return "\n\n".join(line for line in [*lines, link] if line)
 
@@ -219,7 +236,7 @@ class Writer:
             "steroid_sessions": self.case.on_file.steroid_sessions,
         }
         lines = [self.text("cautions", caution.id).format_map(words) for caution in cautions]
-        return self._section("cautions", lines)
+        return " ".join([f"**{self.text('headings', 'cautions')}**", *lines]) if lines else ""
 
     def _section(self, heading: str, lines: Iterable[str]) -> str:
         items = [f"* {line}" for line in lines]
@@ -232,7 +249,8 @@ class Writer:
         if not keys:
             return ""
         names = ", ".join(self.text("keys", key) for key in keys)
-        return self.text("missing", "not-read-first").format_map({"list": names[:1].upper() + names[1:]})
+        first = self.text("missing", "not-read-first").format_map({"list": names[:1].upper() + names[1:]})
+        return f"{first} {self.text('missing', 'no-red-flags')}" if "conditions" in keys else first
 
     def _found(self, name: str, words: dict[str, str]) -> Iterator[str]:
         case = self.case
@@ -240,7 +258,7 @@ class Writer:
             yield from self._finding_lines(name)
             return
         if name == "ANNUAL-CAP":
-            yield self._line("counted", {**words, "list": ", ".join(str(s.days) for s in case.counted)})
+            yield self._line("counted", {**words, "list": ", ".join(str(s.days) for s in case.cap.sessions)})
             return
         if case.governing is None:
             return
@@ -259,10 +277,12 @@ class Writer:
 
     def _finding_lines(self, name: str) -> Iterator[str]:
         """The coded findings with their dates, and nothing of the ladder."""
-        for one in self.case.met:
-            if one.row.card == name:
-                is_measured = one.finding.grades is not None
-                yield self._line("strength" if is_measured else "finding", self._words_of(one.finding))
+        lines = [
+            self._line("strength" if one.finding.grades else "finding", self._words_of(one.finding))
+            for one in self.case.met
+            if one.row.card == name
+        ]
+        yield from dict.fromkeys(lines)
         yield self._line("not-a-diagnosis")
 
     def _session_line(self, assessment: Assessment, session_words: dict[str, str]) -> str:
@@ -274,7 +294,7 @@ class Writer:
             "side": f", {next(iter(sides))}" if len(sides) == 1 else (", both sides" if sides else ""),
             "outcome": self._outcome_word(assessment),
         }
-        line = self._line("session" if session.day else "session-imprecise", words)
+        line = self._line("session", words)
         return line[:1].upper() + line[1:]
 
     def _outcome_word(self, assessment: Assessment) -> str:
@@ -307,8 +327,7 @@ class Writer:
         if workup is None or not self.case.tier.options:
             return
         if workup.last_image:
-            days = days_between(workup.last_image.days.last, self.today)
-            yield self._line("imaging", {"date": workup.last_image.days, "days": days})
+            yield self._line("imaging", {"ago": self._ago(workup.last_image.days)})
         for block in workup.blocks:
             relief = f"{_number(block.relief)}% relief" if block.relief is not None else "relief not recorded"
             name = "facet block" if block.kind is OrderKind.MBB else "sacroiliac block"
@@ -399,18 +418,26 @@ class Writer:
             for source in sources
         ]
         star = "" if all(source.is_verified for source in sources) else self.text("sources", "star")
-        return self.text("sources", "line").format_map({"list": ", ".join(names)}) + star
+        return self.text("sources", "line").format_map({"list": ", ".join(names)}) + star + self._under_review(sources)
+
+    def _under_review(self, sources: Iterable[SourceRead]) -> str:
+        """Name the sources that were checked too long ago."""
+        months = self.knowledge.criteria.source_max_age
+        oldest = months_before(self.today, months)
+        names = [source.short for source in sources if source.checked_on < oldest]
+        words = {"months": months, "list": ", ".join(names)}
+        return self.text("sources", "under_review").format_map(words) if names else ""
 
     def _line(self, name: str, words: dict[str, Any] | None = None) -> str:
         return self.text("found", name).format_map(words or {})
 
-    def _suggestions(self, name: str) -> Iterator[Suggestion]:
+    def _suggestions(self, name: str, row: Row) -> Iterator[Suggestion]:
         cards = self.knowledge.cards
         if name in cards["with_options"]:
             offered = [option for option in (*self.case.options, *self.case.parallel) if self._can_be_ordered(option)]
             for option in offered[: cards["suggestions_at_most"]]:
                 yield self._create(option)
-        if name in cards["advise_against_the_order"]:
+        if name in cards["advise_against_the_order"] and row.id not in cards["keeps_the_order"]:
             words = {"order": self.text("orders", str(self.case.intent.kind))}
             removable = [order for order in self.case.intent.orders if order.has_id]
             for number, order in enumerate(removable, start=1):

@@ -8,7 +8,7 @@ from datetime import date
 
 from cds_service.fhir.dates import months_before, years_before
 from cds_service.fhir.record import Medication, PatientRecord
-from hooks.failed_esi.anatomy import Coverage
+from hooks.failed_esi.anatomy import Coverage, Region
 from hooks.failed_esi.knowledge import Caution, Knowledge
 from hooks.failed_esi.orders import Target, is_drug
 from hooks.failed_esi.sessions import History
@@ -59,11 +59,11 @@ def read_on_file(
     active = {concept for d in diagnoses if d.condition.active for concept in d.concepts}
     year_ago = months_before(today, 12)
     sessions = sum(session.days.first > year_ago for session in history.sessions)
-    is_in_neck = target.place.coverage is Coverage.CERVICAL_THORACIC and target.approach == "transforaminal"
+    is_in_neck = target.place.coverage is Coverage.CERVICAL_THORACIC and target.place.region is Region.CERVICAL
     others = {
         "glucose-high": _has_high_glucose(record, today, knowledge),
         "repeated-steroid": sessions > 1,
-        "neck-foramen": is_in_neck,
+        "neck-foramen": is_in_neck and target.approach == "transforaminal",
         "older-age": _is_older(record, today, knowledge),
     }
     found = {name for name, is_found in others.items() if is_found}
@@ -88,7 +88,7 @@ def _allergies(record: PatientRecord, knowledge: Knowledge) -> set[str]:
         concepts = knowledge.codes.concepts(allergy.code.codings)
         found |= {_ALLERGENS[concept] for concept in concepts & _ALLERGENS.keys()}
         for concept, name in _ALLERGENS.items():
-            if knowledge.ingredients(concept, allergy.code.words):
+            if knowledge.ingredients(concept, allergy.code.words) or knowledge.words.mean(name, allergy.code.words):
                 found.add(name)
     return found
 

@@ -202,8 +202,10 @@ def _composed(knowledge: Knowledge) -> dict[str, str]:
         "unknown": longest(wording["unknown"].values()),
         "tier_short": longest(tier["short"] for tier in wording["tiers"].values()),
         "outcome": longest(wording["outcomes"].values()),
+        "ago": longest(wording["ago"].values()),
+        "when": longest([wording["red_flag"]["before"], wording["red_flag"]["with"]]),
         "call": longest(wording["calls"].values()),
-        "after": wording["red_flag"]["after"].format(after_days=42),
+        "soon_after": wording["red_flag"]["soon_after"].format(after_days=42),
         "finding": longest(e.label for e in knowledge.codes.entries if e.concept in set(FindingKind)),
     }
 

@@ -26,14 +26,17 @@ from hooks.failed_esi.facts import (
     Strength,
     SurgeryGap,
     Switch,
+    Taken,
     YesNo,
     columns,
+    yes_no,
 )
 from hooks.failed_esi.knowledge import Knowledge
 from hooks.failed_esi.orders import (
     Intent,
     Target,
     ablation_target,
+    fits_a_red_flag,
     is_drug,
     is_elsewhere,
     is_urgent,
@@ -55,12 +58,27 @@ from hooks.failed_esi.sessions import (
 from hooks.failed_esi.tables import Row
 from hooks.failed_esi.workup import Chart, Workup
 
+_LEADS = frozenset({OrderKind.SCS_TRIAL, OrderKind.SCS_IMPLANT})
 _STATES = {
     Outcome.NOT_YET_EVALUABLE: State.NOT_YET_EVALUABLE,
     Outcome.FAILED: State.FAILED,
     Outcome.PARTIAL: State.PARTIAL,
     Outcome.UNKNOWN: State.UNKNOWN,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class CapCount:
+    """The sessions in the coverage region within so many months, and how many are usual."""
+
+    sessions: tuple[Session, ...]
+    limit: int
+    months: int
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether there are as many as the limit allows, or more."""
+        return len(self.sessions) >= self.limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +89,7 @@ class Case:
     target: Target
     facts: Facts
     assessments: tuple[Assessment, ...]
-    counted: tuple[Session, ...]
+    cap: CapCount
     workup: Workup | None
     tier: Row
     options: tuple[str, ...]
@@ -130,11 +148,14 @@ class Pathway:
         person = self._person()
         # Gates 1 and 2: what is not about the spine, or not about an adult, is not looked into.
         is_ours = intent.kind is not OrderKind.UNRELATED and person is Person.ADULT
-        sessions = target_sessions(self.history, target, self.today, self.knowledge) if is_ours else ()
+        is_injection = intent.kind is OrderKind.ESI
+        found = target_sessions(self.history, target, self.today, self.knowledge, is_injection=is_injection)
+        sessions = found if is_ours else ()
         is_radicular = self.chart.is_radicular(target.place)
         assessments = tuple(self.judge.assess(session, is_radicular=is_radicular) for session in sessions)
         governing = assessments[-1] if assessments else None
         workup = self.chart.workup(target.place, governing.session) if governing else None
+        cap = self._cap(target)
         n_failed = self._n_failed(assessments, target)
         changed = governing is not None and target.differs_in_technique_from(governing.session.target)
         facts = Facts(
@@ -142,16 +163,17 @@ class Pathway:
             person=person,
             state=self._state(assessments),
             interval=self._interval(governing),
-            cap=self._cap(target),
+            cap=Cap.REACHED if cap.is_reached else Cap.BELOW,
             strength=_strength(governing, is_retry=n_failed == 1 and changed),
             sedating=self._sedating(intent),
             ablation_target=ablation_target(intent, self.knowledge),
             surgery_gap=self._surgery_gap(governing),
             payer=self._payer(),
+            diagnoses_read=yes_no(self.record.is_complete("conditions")),
             payer_checks=Switch.ON if self.knowledge.has_payer_checks else Switch.OFF,
         )
         if workup:
-            facts = _with_workup(facts, workup)
+            facts = self._beside_drafts(_with_workup(facts, workup), intent)
         met = self._met(replace(intent, target=target), person, has_session=governing is not None)
         overriding = _overriding(met, intent, self.knowledge)
         tier = overriding[0] if overriding else self.knowledge.tier_table.decide(columns(facts))
@@ -164,7 +186,7 @@ class Pathway:
             target=target,
             facts=facts,
             assessments=assessments,
-            counted=self._counted(target, self.criteria.cap_months),
+            cap=cap,
             workup=workup,
             tier=tier,
             options=tuple(option for option in offered if not self._is_ordered(option, ordered)),
@@ -178,8 +200,11 @@ class Pathway:
         )
 
     def _target(self, intent: Intent) -> Target:
-        """An order that is no injection and names no region takes that of the latest session anywhere."""
-        is_placed = intent.target.place.coverage is not None
+        """An order that is no injection and names no region takes that of the latest session anywhere.
+
+        The level of a stimulator order is where its leads go, not where the pain is.
+        """
+        is_placed = intent.target.place.coverage is not None and intent.kind not in _LEADS
         if is_placed or not self.history.sessions:
             return intent.target
         return replace(intent.target, place=self.history.sessions[-1].target.place)
@@ -211,13 +236,15 @@ class Pathway:
         elapsed = days_between(governing.session.days.first, self.today)
         return Interval.TOO_SHORT if elapsed < self.criteria.min_gap else Interval.LONG_ENOUGH
 
-    def _cap(self, target: Target) -> Cap:
-        """D-1c: the limit of the year, and the shorter one that some payers add."""
+    def _cap(self, target: Target) -> CapCount:
+        """D-1c: the sessions against the limit of the year, or the shorter one that some payers add."""
         criteria = self.criteria
-        is_reached = len(self._counted(target, criteria.cap_months)) >= criteria.cap_sessions
-        if criteria.second_cap_sessions and not is_reached:
-            is_reached = len(self._counted(target, criteria.second_cap_months)) >= criteria.second_cap_sessions
-        return Cap.REACHED if is_reached else Cap.BELOW
+        yearly = CapCount(self._counted(target, criteria.cap_months), criteria.cap_sessions, criteria.cap_months)
+        if yearly.is_reached or not criteria.second_cap_sessions:
+            return yearly
+        sessions = self._counted(target, criteria.second_cap_months)
+        shorter = CapCount(sessions, criteria.second_cap_sessions, criteria.second_cap_months)
+        return shorter if shorter.is_reached else yearly
 
     def _counted(self, target: Target, months: int) -> tuple[Session, ...]:
         return sessions_in_cap_period(self.history, target, months_before(self.today, months))
@@ -232,14 +259,31 @@ class Pathway:
         is_whole = person is Person.ADULT and (has_session or intent.kind is OrderKind.ESI)
         return self.watch.meet(intent, Reach.ALL if is_whole else Reach.RED_FLAGS)
 
-    def would_flag(self, intent: Intent) -> bool:
-        """Whether a red flag would be shown on this order if a spinal injection were on file (gate 3)."""
-        return any(one.row.card for one in self.watch.meet(intent, Reach.RED_FLAGS))
+    def might_flag(self, intent: Intent) -> bool:
+        """Whether a finding would get a card on this order if an injection that was not read were on file."""
+        return self.watch.might_meet(intent)
 
     def _sedating(self, intent: Intent) -> YesNo:
         """D-9: whether a drafted medicine is a gabapentinoid or a tricyclic."""
         is_sedating = any(is_drug("sedating-neuropathic", order, self.knowledge) for order in intent.orders)
-        return YesNo.YES if is_sedating else YesNo.NO
+        return yes_no(is_sedating)
+
+    def _beside_drafts(self, facts: Facts, intent: Intent) -> Facts:
+        """A sedative that is drafted too, or is itself the order, is one that will be taken."""
+        drafts = (*self.request.selected, *self.request.other_drafts)
+        others = [order for order in drafts if order not in intent.orders]
+        has_opioid = any(order_kind(order, self.knowledge) is OrderKind.OPIOID for order in others)
+        has_sedative = has_opioid or any(
+            order_kind(order, self.knowledge) is OrderKind.OPIOID
+            or self.knowledge.words.mean("benzodiazepine", order.code.words)
+            for order in drafts
+        )
+        is_medicine = intent.kind is OrderKind.NEUROPATHIC
+        return replace(
+            facts,
+            opioid=Taken.TAKEN if has_opioid and is_medicine else facts.opioid,
+            sedative=Taken.TAKEN if has_sedative else facts.sedative,
+        )
 
     def _surgery_gap(self, governing: Assessment | None) -> SurgeryGap:
         """D-11, D-12: the days since the last session, all of which must agree that it was so recent."""
@@ -325,7 +369,7 @@ def _overriding(met: tuple[Met, ...], intent: Intent, knowledge: Knowledge) -> t
             said.setdefault(one.row.card, one.row)
     if not said:
         return tuple(one.row for one in met if one.row.silence)[:1]
-    fits = str(intent.kind) in knowledge.red_flags["fits"] and is_urgent(intent, knowledge)
+    fits = fits_a_red_flag(intent, knowledge) and is_urgent(intent, knowledge)
     return tuple(replace(row, indicator="info") if fits and card == "RED-FLAG" else row for card, row in said.items())
 
 
@@ -341,7 +385,12 @@ def _with_workup(facts: Facts, workup: Workup) -> Facts:
         sedative=workup.sedative,
         opioid=workup.opioid,
         cancer=workup.cancer,
-        radicular=YesNo.YES if workup.is_radicular else YesNo.NO,
+        radicular=yes_no(workup.is_radicular),
+        facet_blocks=workup.facet_blocks,
+        recent_ablation=workup.recent_ablation,
+        claudication=workup.claudication,
+        thick_ligament=workup.thick_ligament,
+        mild_barrier=workup.mild_barrier,
         cardiac_device=workup.cardiac_device,
         sacroiliac_target=workup.sacroiliac_target,
         facet_target=workup.facet_target,

@@ -188,6 +188,11 @@ class YesNo(StrEnum):
     NO = "no"
 
 
+def yes_no(is_so: object) -> YesNo:
+    """Whether something is so."""
+    return YesNo.YES if is_so else YesNo.NO
+
+
 class Switch(StrEnum):
     """Whether a site has a group of checks switched on."""
 
@@ -205,9 +210,10 @@ class AblationTarget(StrEnum):
 
 
 class StimulationTrial(StrEnum):
-    """Whether a stimulator trial with enough relief is on file (D-5)."""
+    """Whether a stimulator trial with enough relief is on file (D-5); UNKNOWN when its relief was not read."""
 
     MET = "met"
+    UNKNOWN = "unknown"
     NOT_FOUND = "not-found"
 
 
@@ -323,6 +329,12 @@ class Facts:
     cancer: YesNo = YesNo.NO
     radicular: YesNo = YesNo.NO
     cardiac_device: YesNo = YesNo.NO
+    diagnoses_read: YesNo = YesNo.YES
+    facet_blocks: YesNo = YesNo.NO
+    recent_ablation: YesNo = YesNo.NO
+    claudication: YesNo = YesNo.NO
+    thick_ligament: YesNo = YesNo.NO
+    mild_barrier: YesNo = YesNo.NO
     sacroiliac_target: Retarget = Retarget.NONE
     facet_target: Retarget = Retarget.NONE
     lesion: Lesion = Lesion.NONE

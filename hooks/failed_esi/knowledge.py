@@ -78,6 +78,7 @@ class Criteria:
     surgery_gap_long: int
     glucose_high: int
     older_age: int
+    source_max_age: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,9 @@ class Source:
 class Knowledge:
     """All of it."""
 
+    folder: Path
+    profile: str
+    pathway: Toml
     version: str
     status: str
     criteria: Criteria
@@ -198,6 +202,9 @@ def read_knowledge(site_value_sets: Path | None = None, profile: str = "policy")
     )
     codes = read_value_sets(FOLDER / "value_sets", site_value_sets)
     return Knowledge(
+        folder=FOLDER,
+        profile=profile,
+        pathway=pathway,
         version=pathway["about"]["version"],
         status=pathway["about"]["status"],
         criteria=_read_criteria(pathway, profile),
@@ -308,7 +315,7 @@ def _read_table(
 ) -> Table:
     return Table(
         name,
-        tuple(_read_row(name, row, columns, {*members, "id", "when"}, id_member) for row in pathway[name]),
+        tuple(_read_row(name, row, columns, {*members, "id", "when", "states"}, id_member) for row in pathway[name]),
     )
 
 
@@ -329,7 +336,7 @@ def _read_row(
     where = f'pathway.toml, [[{table}]] row "{row.get(id_member, "?")}"'
     for member in row:
         require_known(member, members, where, "member")
-    values = {key: value for key, value in row.items() if key not in {"id", "when"}}
+    values = {key: value for key, value in row.items() if key not in {"id", "when", "states"}}
     for key in ("options", "rules", "cites"):
         if key in values:
             values[key] = tuple(values[key])

@@ -121,13 +121,33 @@ def ablation_target(intent: Intent, knowledge: Knowledge) -> AblationTarget:
     """D-3: what a drafted ablation is aimed at, by code, else by words; of several the facet joints come first."""
     if intent.kind is not OrderKind.RFA:
         return AblationTarget.NONE
-    targets = {_one_ablation_target(order, knowledge) for order in intent.orders}
+    targets = {ablated(order.code, knowledge) for order in intent.orders}
     return next(target for target in _ABLATION_TARGETS if target in targets)
+
+
+def ablated(code: Concept, knowledge: Knowledge) -> AblationTarget:
+    """What an ablation ordered or done is aimed at: by its code, else by its words, else the facet joints."""
+    concepts, words = knowledge.codes.concepts(code.codings), code.words.lower()
+    if "rfa-sacroiliac" in concepts:
+        return AblationTarget.SACROILIAC
+    if "rfa-basivertebral" in concepts:
+        return AblationTarget.BASIVERTEBRAL
+    if "rfa" in concepts:
+        return AblationTarget.FACET
+    named = (target for target in _ABLATION_TARGETS if target in words)
+    return next(named, AblationTarget.FACET)
 
 
 def is_urgent(intent: Intent, knowledge: Knowledge) -> bool:
     """Whether one of the orders carries an urgent priority."""
     return any(order.priority in knowledge.red_flags["urgent"] for order in intent.orders)
+
+
+def fits_a_red_flag(intent: Intent, knowledge: Knowledge) -> bool:
+    """Whether an order is what a red flag asks for: an image, a decompression, or a referral to a surgeon."""
+    if intent.kind is not OrderKind.REFERRAL:
+        return str(intent.kind) in knowledge.red_flags["fits"]
+    return any(_is_surgical(order, knowledge) for order in intent.orders)
 
 
 def order_kind(order: Order, knowledge: Knowledge) -> OrderKind:
@@ -158,6 +178,8 @@ def procedure_kind(code: Concept, knowledge: Knowledge) -> OrderKind | None:
 
 def kind_in_words(text: str, knowledge: Knowledge) -> OrderKind | None:
     """The kind of order that a text names."""
+    if knowledge.words.kind(text) == "pt":  # therapy after an injection is therapy
+        return OrderKind.PT
     if names_esi(text, knowledge):
         return OrderKind.ESI
     kind = knowledge.words.kind(text)
@@ -240,7 +262,8 @@ def _kind_for(order: Order, record: PatientRecord, knowledge: Knowledge) -> Orde
     if kind not in _FOR_ANYTHING:
         return kind
     reasons = reason_codings(order, record)
-    if is_elsewhere(order.body_sites, reasons, knowledge):
+    is_named_elsewhere = kind is OrderKind.BIOLOGIC and knowledge.words.mean("elsewhere", order.code.words)
+    if is_named_elsewhere or is_elsewhere(order.body_sites, reasons, knowledge):
         return OrderKind.UNRELATED
     if kind is OrderKind.OPIOID and is_drug("opioid-agonist-treatment", order, knowledge):
         conditions = (condition.code.codings for condition in record.conditions if condition.active)
@@ -249,16 +272,9 @@ def _kind_for(order: Order, record: PatientRecord, knowledge: Knowledge) -> Orde
     return kind
 
 
-def _one_ablation_target(order: Order, knowledge: Knowledge) -> AblationTarget:
-    concepts, words = knowledge.codes.concepts(order.code.codings), order.code.words.lower()
-    if "rfa-sacroiliac" in concepts:
-        return AblationTarget.SACROILIAC
-    if "rfa-basivertebral" in concepts:
-        return AblationTarget.BASIVERTEBRAL
-    if "rfa" in concepts:
-        return AblationTarget.FACET
-    named = (target for target in _ABLATION_TARGETS if target in words)
-    return next(named, AblationTarget.FACET)
+def _is_surgical(order: Order, knowledge: Knowledge) -> bool:
+    is_ours = any(coding.code == "surgical-consult" for coding in order.code.codings)
+    return is_ours or knowledge.words.mean("surgical", order.code.words, order.performer.words)
 
 
 def _is_something_else(order: Order, knowledge: Knowledge) -> bool:

@@ -99,7 +99,7 @@ class Uncounted:
     reference: str
     rule: str
     is_possible: bool = False
-    days: DateSpan | None = None
+    days: DateSpan | None = None  # when the spine was injected all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +159,19 @@ def sessions_in_cap_period(history: History, target: Target, since: date) -> tup
     return tuple(s for s in counted if s.day or not any(s.days.first <= day <= s.days.last for day in exact))
 
 
-def target_sessions(history: History, target: Target, today: date, knowledge: Knowledge) -> tuple[Session, ...]:
-    """The sessions at the target of an order within the look-back, oldest first."""
+def target_sessions(
+    history: History, target: Target, today: date, knowledge: Knowledge, *, is_injection: bool = True
+) -> tuple[Session, ...]:
+    """The sessions at the target of an order within the look-back, oldest first.
+
+    For an injection the anatomic regions have to match (REG-3); for other orders lumbar and sacral are one.
+    """
     earliest = days_before(today, knowledge.criteria.esi_lookback)
     found = [
         session
         for session in history.sessions
         if session.days.last >= earliest
-        and session.target.place.matches(target.place)
+        and (session.target.place.matches if is_injection else session.target.place.reaches)(target.place)
         and not session.target.is_other_than(target)
     ]
     return tuple(found[-_MOST_SESSIONS:])
@@ -250,10 +255,10 @@ def _detect(
         return Uncounted(procedure.reference, "DET-5")
     if rule == "DET-2" and evidence.is_look_alike():
         return Uncounted(procedure.reference, "DET-3")
+    days = procedure.performed.days if procedure.performed else None
     if evidence.is_anaesthetic_only():
-        return Uncounted(procedure.reference, "DET-1")
+        return Uncounted(procedure.reference, "DET-1", days=days)
     if is_open and not (evidence.has_steroid() or evidence.has_spine_reason()):
-        days = procedure.performed.days if procedure.performed else None
         return Uncounted(procedure.reference, "DET-2", is_possible=True, days=days)
     has_no_guidance = any(entry.attributes.get("guidance") == "none" for entry in esi)
     return _Detected(

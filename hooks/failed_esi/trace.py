@@ -45,7 +45,7 @@ def decision_of(case: Case, pathway: Pathway, shown: Iterable[str]) -> Decision:
 def _is_always_silent(case: Case, pathway: Pathway) -> bool:
     """Whether no row says anything about orders of this kind, and no red flag waits for an injection to be found."""
     spoken = pathway.knowledge.kinds_with_cards()
-    return str(case.intent.kind) not in spoken and not pathway.would_flag(case.intent)
+    return str(case.intent.kind) not in spoken and not pathway.might_flag(case.intent)
 
 
 def silence_of(case: Case, pathway: Pathway) -> str | None:
@@ -61,14 +61,14 @@ def _rules(case: Case) -> tuple[str, ...]:
     governing = case.governing.rules if case.governing else ()
     said = [rule for row in case.rows if row.card for rule in (*row.rules, row.rule)]
     silent = [] if case.said else [row.rule for row in case.rows if row.silence and row.rule != "other"]
-    lines = [one.row.rule for one in case.met if one.row.line]
+    lines = [one.row.rule for one in case.met if one.row.line or one.row.card]
     return tuple(dict.fromkeys([*governing, *([case.tier.rule] if case.governing else []), *said, *silent, *lines]))
 
 
 def _evidence(case: Case) -> tuple[str, ...]:
     governing = case.governing.evidence if case.governing else ()
     workup = case.workup.evidence if case.workup and case.tier.options else ()
-    counted = [p.reference for session in case.counted for p in session.procedures] if _is_capped(case) else []
+    counted = [p.reference for session in case.cap.sessions for p in session.procedures] if _is_capped(case) else []
     met = [reference for one in case.met if one.row.card for reference in one.finding.references]
     return tuple(dict.fromkeys([*met, *governing, *workup, *counted]))
 

@@ -11,6 +11,7 @@ from cds_service.fhir.dates import DateSpan, days_before, days_between, months_b
 from cds_service.fhir.record import Concept, Condition, Medication, PatientRecord
 from hooks.failed_esi.anatomy import Place, Region
 from hooks.failed_esi.facts import (
+    AblationTarget,
     Block,
     Done,
     DrugTrial,
@@ -22,9 +23,10 @@ from hooks.failed_esi.facts import (
     StimulationTrial,
     Taken,
     YesNo,
+    yes_no,
 )
 from hooks.failed_esi.knowledge import Knowledge
-from hooks.failed_esi.orders import is_drug
+from hooks.failed_esi.orders import ablated, is_drug
 from hooks.failed_esi.scores import ReportedRelief
 from hooks.failed_esi.sessions import History, Intervention, Session
 
@@ -86,6 +88,11 @@ class Workup:
     opioid: Taken
     cancer: YesNo
     cardiac_device: YesNo
+    facet_blocks: YesNo
+    recent_ablation: YesNo
+    claudication: YesNo
+    thick_ligament: YesNo
+    mild_barrier: YesNo
     sacroiliac_target: Retarget
     facet_target: Retarget
     lesion: Lesion
@@ -169,8 +176,13 @@ class Chart:
             tried_drugs=tried,
             sedative=self._taken(self._is_sedative),
             opioid=self._taken(self._is_opioid),
-            cancer=YesNo.YES if self._active({"malignancy"}, Place()) else YesNo.NO,
-            cardiac_device=YesNo.YES if unsuitable else YesNo.NO,
+            cancer=yes_no(self._active({"malignancy"}, Place())),
+            cardiac_device=yes_no(unsuitable),
+            facet_blocks=yes_no(self._has_facet_blocks(place, blocks)),
+            recent_ablation=yes_no(self._was_ablated_recently(self._ablations(place))),
+            claudication=yes_no(self._active({"claudicant"}, place)),
+            thick_ligament=yes_no(self._has_thick_ligament(place)),
+            mild_barrier=yes_no(self._has_mild_barrier(place)),
             sacroiliac_target=self._sacroiliac_target(place, blocks),
             facet_target=self._facet_target(place, blocks, is_unsuitable=bool(unsuitable)),
             lesion=self._severity(place, lesions),
@@ -355,7 +367,7 @@ class Chart:
         """D-3: whether a diagnostic sacroiliac block was positive."""
         limit = self.criteria.sacroiliac_block_relief
         is_positive = any(b.kind is OrderKind.SIJ and _at_least(b.relief, limit) for b in blocks)
-        return YesNo.YES if is_positive else YesNo.NO
+        return yes_no(is_positive)
 
     def _sacroiliac_target(self, place: Place, blocks: tuple[BlockDone, ...]) -> Retarget:
         """The latest diagnostic sacroiliac block was positive and no therapeutic one followed."""
@@ -387,22 +399,39 @@ class Chart:
 
     def _ablation(self, place: Place, blocks: tuple[BlockDone, ...], *, is_unsuitable: bool) -> Eligible:
         """F-8: enough positive blocks since the last ablation, or a repeat after one that lasted."""
-        if is_unsuitable or self.is_radicular(place):
+        earlier = self._ablations(place)
+        if is_unsuitable or self.is_radicular(place) or self._was_ablated_recently(earlier):
             return Eligible.NO
+        if self._has_facet_blocks(place, blocks) or (earlier and self._may_be_repeated(earlier)):
+            return Eligible.YES if self._knows_all_diagnoses else Eligible.UNKNOWN
+        is_relief_unread = not self.record.is_complete("observations") and any(
+            block.kind is OrderKind.MBB and block.relief is None for block in blocks
+        )
+        return Eligible.UNKNOWN if is_relief_unread else Eligible.NO
+
+    def _has_facet_blocks(self, place: Place, blocks: tuple[BlockDone, ...]) -> bool:
         earlier = self._ablations(place)
         since = earlier[-1][0].days.last if earlier else date.min
-        if earlier and days_between(since, self.today) < self.criteria.ablation_lasted:
-            return Eligible.NO
-        has_blocks = len(self._positive_facet_blocks(blocks, since)) >= self.criteria.blocks_needed
-        if not has_blocks and not (earlier and self._may_be_repeated(earlier)):
-            return Eligible.NO
-        return Eligible.YES if self._knows_all_diagnoses else Eligible.UNKNOWN
+        return len(self._positive_facet_blocks(blocks, since)) >= self.criteria.blocks_needed
+
+    def _was_ablated_recently(self, earlier: list[list[Intervention]]) -> bool:
+        """Too recently for another ablation, or too often within a year."""
+        if not earlier:
+            return False
+        elapsed = days_between(earlier[-1][0].days.last, self.today)
+        return elapsed < self.criteria.ablation_lasted or self._ablated_this_year(earlier)
+
+    def _ablated_this_year(self, earlier: list[list[Intervention]]) -> bool:
+        year_ago = months_before(self.today, 12)
+        this_year = [group for group in earlier if group[0].days.last > year_ago]
+        return len(this_year) >= self.criteria.ablations_per_year
 
     def _ablations(self, place: Place) -> list[list[Intervention]]:
         """Ablations of the region, grouped by day, oldest first as in the history."""
         by_day: dict[DateSpan, list[Intervention]] = {}
         for i in self.history.interventions:
-            if i.kind is OrderKind.RFA and "rfa-sacroiliac" not in i.concepts and i.target.place.reaches(place):
+            is_facet = i.kind is OrderKind.RFA and ablated(i.procedure.code, self.knowledge) is AblationTarget.FACET
+            if is_facet and i.target.place.reaches(place):
                 by_day.setdefault(i.days, []).append(i)
         return list(by_day.values())
 
@@ -413,24 +442,26 @@ class Chart:
             return False
         proof = days_before(day, -self.criteria.ablation_lasted)
         relief, _ = self._relief_after(last, day, proof)
-        year_ago = months_before(self.today, 12)
-        this_year = [group for group in earlier if group[0].days.last > year_ago]
-        return _at_least(relief, self.criteria.ablation_relief) and len(this_year) < self.criteria.ablations_per_year
+        return _at_least(relief, self.criteria.ablation_relief)
 
     def _mild(self, place: Place) -> Eligible:
         """F-9: lumbar, claudication, thick ligament; not severe, not operated, not done."""
         if place.region is not Region.LUMBAR:
             return Eligible.NO
-        was_operated = self._active({"post-laminectomy", "fused"}, place) or self._was_done(
-            {OrderKind.DECOMPRESSION, OrderKind.FUSION, OrderKind.MILD}, place
-        )
-        severe = [d for d in self._active({"stenosis", "claudicant", "slip"}, place) if self._is_severe(d)]
-        if was_operated or severe:
+        if self._has_mild_barrier(place):
             return Eligible.NO
         if not self._knows_all_diagnoses:
             return Eligible.UNKNOWN
         is_met = self._active({"claudicant"}, place) and self._has_thick_ligament(place)
         return Eligible.YES if is_met else Eligible.NO
+
+    def _has_mild_barrier(self, place: Place) -> bool:
+        """Whether there is severe narrowing, a severe slip or earlier surgery."""
+        was_operated = self._active({"post-laminectomy", "fused"}, place) or self._was_done(
+            {OrderKind.DECOMPRESSION, OrderKind.FUSION, OrderKind.MILD}, place
+        )
+        severe = [d for d in self._active({"stenosis", "claudicant", "slip"}, place) if self._is_severe(d)]
+        return bool(was_operated or severe)
 
     def _has_thick_ligament(self, place: Place) -> bool:
         mean = self.knowledge.words.mean
@@ -471,9 +502,11 @@ class Chart:
     def _stimulation_trial(self) -> StimulationTrial:
         """D-5: a trial whose relief, reported from its day on, supports an implant."""
         trials = [i for i in self.history.interventions if i.kind is OrderKind.SCS_TRIAL and i.day]
-        reliefs = [self._relief_after([trial], trial.days.first, trial.days.first)[0] for trial in trials]
-        is_met = any(_at_least(relief, self.criteria.stimulation_trial_relief) for relief in reliefs)
-        return StimulationTrial.MET if is_met else StimulationTrial.NOT_FOUND
+        reliefs = [self._relief_after([i], i.days.first, _start(i) or i.days.first)[0] for i in trials]
+        if any(_at_least(relief, self.criteria.stimulation_trial_relief) for relief in reliefs):
+            return StimulationTrial.MET
+        is_unread = None in reliefs and not self.record.is_complete("observations")
+        return StimulationTrial.UNKNOWN if is_unread else StimulationTrial.NOT_FOUND
 
     def _has_lasting_nerve_pain(self, place: Place) -> bool:
         """F-11: radicular pain for a year, without surgery."""

@@ -48,7 +48,8 @@ def test_a_card_keeps_the_rules_of_the_standard(scenario, card):
 
 @pytest.mark.parametrize(("scenario", "card"), CARDS)
 def test_a_suggestion_is_one_action_that_every_client_can_take(scenario, card):
-    drafts = {f"ServiceRequest/{e['resource']['id']}" for e in scenario.request()["context"]["draftOrders"]["entry"]}
+    resources = [entry["resource"] for entry in scenario.request()["context"]["draftOrders"]["entry"]]
+    drafts = {f"{resource['resourceType']}/{resource['id']}" for resource in resources}
     assert card.get("selectionBehavior", "any") == "any"
     ids = [suggestion["uuid"] for suggestion in card.get("suggestions", [])]
     assert len(ids) == len(set(ids))
@@ -87,7 +88,7 @@ def test_the_detail_is_plain_markdown(scenario, card):
 def test_the_decision_stands_on_the_card(scenario, card):
     decision = card["extension"]["org.cds-service.decision"]
     assert decision["service"] == "failed-esi"
-    assert card["source"]["topic"]["code"] == decision["card"].replace("-", "")
+    assert card["source"]["topic"]["code"] == decision["card"].replace("-", "").replace(":", "")
     assert decision["order"] == scenario.request()["context"]["selections"]
 
 

@@ -1,8 +1,14 @@
 """What a card says and offers, beyond what the worked cases and the scenarios already show."""
 
+from datetime import date
+
 import pytest
 
+import hooks
+from cds_service.answer import answer
+from cds_service.service import Site
 from tests.chart import CPT, SNOMED, coded, condition, draft, esi, hook_request, medication, procedure, score
+from tests.conftest import TODAY
 
 FAILED = (
     esi("2026-03-16"),
@@ -120,3 +126,104 @@ def test_every_id_of_an_answer_is_its_own(call):
 @pytest.mark.parametrize("member", [{"doNotPerform": True}, {"status": "revoked"}, {"status": "entered-in-error"}])
 def test_an_order_that_is_none_gets_no_card(call, member):
     assert call(hook_request(*FAILED, drafts=({**draft(), **member},))).json == {"cards": []}
+
+
+def test_a_red_flag_shows_the_finding_and_nothing_of_the_ladder(card):
+    found = card(*FAILED, condition("M21.372", "2026-05-20", "drop"))
+    assert found["summary"] == "Foot drop (2026-05-20): consider urgent surgical assessment."
+    assert "not a diagnosis made by this tool" in found["detail"]
+    assert "Options to consider" not in found["detail"]
+    assert "suggestions" not in found
+    assert [reason["code"] for reason in found["overrideReasons"]] == [
+        "already-discussed",
+        "patient-preference",
+        "chart-wrong",
+    ]
+
+
+def test_a_complication_names_the_injection_and_its_day(card):
+    injected = (esi("2026-05-20"), condition("M54.16", name="c1"), condition("R33.9", "2026-05-27", "r"))
+    found = card(*injected)
+    assert (found["indicator"], "day 7 after a spinal injection" in found["summary"]) == ("critical", True)
+    assert "day 7 after the spinal injection of 2026-05-20" in found["detail"]
+
+
+def test_a_fall_of_strength_is_shown_by_its_grades(card):
+    def grade(value, on, name):
+        text = {"text": "Muscle strength left ankle dorsiflexion (MRC grade)"}
+        return {**score(value, on, name, site="", unit=""), "code": text}
+
+    found = card(*FAILED, grade(5, "2026-04-01", "m1"), grade(3, "2026-05-25", "m2"))
+    assert found["summary"].startswith("Loss of muscle strength (2026-05-25)")
+    assert "Muscle strength fell from 5 to 3 of 5 on 2026-05-25." in found["detail"]
+
+
+@pytest.mark.parametrize(
+    ("priority", "said"), [("stat", "is marked urgent"), ("routine", "Consider emergency priority")]
+)
+def test_an_order_that_fits_a_red_flag_is_told_so(card, priority, said):
+    image = {**draft("72148", side="", level=""), "priority": priority}
+    found = card(*FAILED, condition("M21.372", "2026-05-20", "drop"), drafts=(image,))
+    assert said in found["detail"]
+    assert found["indicator"] == ("info" if priority == "stat" else "critical")
+
+
+@pytest.fixture
+def at_site():
+    """The only card at a site that names its addresses."""
+
+    def one(*resources, today=TODAY):
+        site = Site(public_url="https://cds.example", emergency_url="https://hospital.example/emergency")
+        (found,) = answer(hooks.SERVICES[0](site), hook_request(*resources), today).cards()
+        return found
+
+    return one
+
+
+def test_the_emergency_pathway_of_the_site_is_linked(at_site):
+    found = at_site(*FAILED, condition("M21.372", "2026-05-20", "drop"))
+    assert found["links"] == [
+        {"label": "Emergency pathway", "url": "https://hospital.example/emergency", "type": "absolute"}
+    ]
+    assert "https://hospital.example/emergency" in found["detail"]
+    assert "links" not in at_site(*FAILED)
+
+
+def test_the_source_of_a_card_leads_to_the_page_of_the_pathway(at_site):
+    assert at_site(*FAILED)["source"]["url"] == "https://cds.example/knowledge/failed-esi"
+
+
+def test_a_source_that_was_checked_long_ago_is_under_review(at_site):
+    later = tuple(esi("2028-12-16") if r["resourceType"] == "Procedure" else r for r in FAILED[:1])
+    later += (score(8, "2028-12-10", "o1"), score(8, "2029-01-20", "o2"), condition("M54.16", name="c1"))
+    assert (
+        "Under review, last checked more than 24 months ago: Medicare LCD on ESI"
+        in (at_site(*later, today=date(2029, 2, 1))["detail"])
+    )
+    assert "Under review" not in at_site(*FAILED)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("on_file", "said"),
+    [
+        (medication("apixaban 5 mg"), "anticoagulant"),
+        (condition("D68.0", "", "x"), "Bleeding risk"),
+        (condition("E11.9", "", "x"), "glucose may rise"),
+        (condition("I10", "", "x"), "blood pressure"),
+        (condition("M81.0", "", "x"), "Osteoporosis"),
+        (condition("Z91.041", "", "x"), "allergy to contrast"),
+        (condition("H40.9", "", "x"), "Glaucoma"),
+        (condition("F32.9", "", "x"), "psychiatric"),
+    ],
+)
+def test_a_caution_stands_beside_what_it_is_about_and_raises_nothing(card, on_file, said):
+    plain, careful = card(*FAILED), card(*FAILED, on_file)
+    assert said in careful["detail"]
+    assert said not in plain["detail"]
+    assert careful["indicator"] == plain["indicator"]
+
+
+@pytest.mark.parametrize(("value", "is_said"), [(9, True), (8.9, False)])
+def test_a_high_hba1c_is_a_reason_to_discuss_the_timing(card, value, is_said):
+    glucose = score(value, "2026-05-01", "a1c", site="", code="4548-4", unit="%")
+    assert ("discuss the timing of a steroid" in card(*FAILED, glucose)["detail"]) is is_said

@@ -108,9 +108,9 @@ def test_the_files_as_they_are_fit_together():
         ),
         (
             "wording.toml",
-            "days ago ({date}); another",
-            "days ago ({dat}); another",
-            "wording.toml, [cards.TOO-SOON] summary: word {dat} is not one that a card can fill in.",
+            "was {ago}; another",
+            "was {agoo}; another",
+            "wording.toml, [cards.TOO-SOON] summary: word {agoo} is not one that a card can fill in.",
         ),
         (
             "wording.toml",

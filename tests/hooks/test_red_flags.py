@@ -1,0 +1,186 @@
+"""Red flags beyond the worked cases: sides, regions, stages of care, and what was not read."""
+
+import pytest
+
+from cds_service.protocol.errors import EvidenceTruncated
+from tests.chart import bundle, condition, draft, esi, hook_request, percent_relief, procedure, score, service_request
+
+FAILED = (
+    esi("2026-03-23", "p1"),
+    score(8, "2026-03-22", "o1"),
+    score(8, "2026-05-12", "o2"),
+    condition("M51.16", "2025-08-05", "c1"),
+)
+NEXT = [{"relation": "next", "url": "https://ehr.example/next"}]
+
+
+def order(cpt, **more):
+    return draft(cpt, side="", level="", **more)
+
+
+def named(text, **more):
+    return {**service_request("", "d1", status="draft"), "code": {"text": text}, **more}
+
+
+@pytest.fixture
+def shown(ask):
+    """The cards of a request as (id, indicator)."""
+
+    def run(*resources, **more):
+        cards = ask(hook_request(*resources, **more)).cards()
+        return [(c["extension"]["org.cds-service.decision"]["card"], c["indicator"]) for c in cards]
+
+    return run
+
+
+@pytest.mark.parametrize(("older", "is_new"), [("M21.372", True), ("M21.371", False)])
+def test_foot_drop_of_one_side_is_new_though_the_other_is_old(shown, older, is_new):
+    found = shown(*FAILED, condition("M21.371", "2026-05-12", "new"), condition(older, "2025-04-01", "old"))
+    assert (found == [("RED-FLAG", "critical")]) is is_new
+
+
+def test_myelopathy_of_another_region_is_new(shown):
+    old = condition("M47.16", "2020-01-01", "old")
+    recoded = {**condition("M47.12", "", "new"), "recordedDate": "2026-05-12"}
+    assert shown(*FAILED, recoded, old) == [("RED-FLAG", "critical")]
+    same = {**condition("M47.16", "", "new"), "recordedDate": "2026-05-12"}
+    assert shown(*FAILED, same, old) == [("FAILED-ESI-NEXT-TIER", "warning")]
+
+
+def test_a_new_onset_of_cauda_equina_counts_though_an_old_one_is_on_file(shown):
+    old = condition("G83.4", "2020-01-01", "old")
+    assert shown(*FAILED, condition("G83.4", "2026-05-20", "new"), old) == [("RED-FLAG", "critical")]
+
+
+@pytest.mark.parametrize(
+    ("injected", "began"), [("2026", "2026-05-20"), ("2026-05-20", "2026-05"), ("2026-05-20", "2026-05-19")]
+)
+def test_what_may_have_come_before_the_injection_is_no_complication(ask, injected, began):
+    body = hook_request(esi(injected), condition("M54.16"), condition("R33.9", began, "r"))
+    assert all("after a spinal injection" not in card["summary"] for card in ask(body).cards())
+
+
+@pytest.mark.parametrize("code", ["S34.109S", "S34.109D", "G97.51"])
+def test_only_a_new_injury_of_the_cord_follows_an_injection(shown, code):
+    injury = condition(code, "2026-05-10", "i")
+    is_new = code == "G97.51"
+    assert (("RED-FLAG", "critical") in shown(esi("2026-05-01"), condition("M54.16"), injury)) is is_new
+
+
+def test_a_sequela_stays_one_whatever_is_coded_beside_it(shown):
+    fracture = condition("S32.010S", "2026-05-12", "f")
+    fracture["code"]["coding"].append({"system": "urn:local", "code": "1"})
+    assert shown(*FAILED, fracture) == [("FAILED-ESI-NEXT-TIER", "warning")]
+
+
+def test_silence_needs_the_whole_history_where_an_injection_could_make_a_red_flag(ask):
+    cut = {"procedures": bundle(link=NEXT)}
+    with pytest.raises(EvidenceTruncated):
+        ask(hook_request(condition("G97.51", "2026-05-12"), prefetch=cut, drafts=(order("64493"),)))
+    assert ask(hook_request(condition("M54.16"), prefetch=cut, drafts=(order("64493"),))).cards() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "indicator"), [("Referral to pain clinic", "critical"), ("Referral to spine surgery", "info")]
+)
+def test_only_a_surgical_referral_fits_a_red_flag(shown, text, indicator):
+    urgent = named(text, priority="urgent")
+    assert shown(*FAILED, condition("G83.4", "2026-05-29", "r"), drafts=(urgent,)) == [("RED-FLAG", indicator)]
+
+
+def test_the_same_finding_coded_at_every_visit_is_one_line(ask):
+    visits = [condition("C79.51", "2026-01-01", f"v{number}") for number in range(40)]
+    (card,) = ask(hook_request(*FAILED, *visits)).cards()
+    assert card["detail"].count("Bone metastasis") == 1
+
+
+def test_strength_of_one_day_is_ordered_by_the_clock(shown):
+    def grade(value, at, name):
+        text = {"text": "Muscle strength left ankle (MRC grade)"}
+        return {**score(value, f"2026-05-25T{at}:00Z", name, site="", unit=""), "code": text}
+
+    assert shown(*FAILED, grade(3, "08:00", "b"), grade(4, "16:00", "a")) == [("FAILED-ESI-NEXT-TIER", "warning")]
+    assert shown(*FAILED, grade(5, "08:00", "b"), grade(3, "16:00", "a")) == [("RED-FLAG", "critical")]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("MRI lumbar spine w/wo contrast, s/p lumbar fusion", "imaging"),
+        ("Referral to spine surgery for lumbar fusion evaluation", "referral"),
+        ("Physical therapy after lumbar fusion", "pt"),
+        ("Physical therapy post lumbar ESI", "pt"),
+        ("Psychological evaluation before spinal cord stimulator trial", "referral"),
+        ("Spinal cord stimulator generator interrogation", "unrelated"),
+        ("L5-S1 TFESI with dexamethasone", "esi"),
+        ("Lumbar fusion L4-5", "fusion"),
+        ("Spinal cord stimulator trial", "scs-trial"),
+    ],
+)
+def test_what_was_done_before_is_not_what_is_ordered(decide, text, kind):
+    assert decide(hook_request(*FAILED, drafts=(named(text),)))["orderedKind"] == kind
+
+
+def test_relief_on_a_day_of_the_trial_counts(shown):
+    trial = procedure("63650", "", "t", performedPeriod={"start": "2026-05-07", "end": "2026-05-12"})
+    relief = percent_relief(60, "2026-05-10", "r", about="t")
+    assert shown(*FAILED, trial, relief, drafts=(order("63685"),)) == []
+
+
+def test_the_level_of_a_lead_is_not_where_it_hurts(shown):
+    lead = draft("63685", text="Implant generator, leads T8-T9", side="", level="")
+    assert shown(*FAILED, drafts=(lead,)) == [("SCS-NO-TRIAL", "warning")]
+
+
+def test_two_orders_that_get_the_same_card_get_it_once(shown):
+    injected = (esi("2026-05-12"), score(8, "2026-05-11", "o1"), score(8, "2026-05-30", "o2"), FAILED[3])
+    drafts = (order("63047"), draft("22612", "d2", side="", level=""))
+    assert shown(*injected, drafts=drafts, hook="order-sign") == [
+        ("ESI-SURGERY-INTERVAL", "warning"),
+        ("FUSION-INDICATION", "warning"),
+    ]
+
+
+def test_diagnoses_read_in_part_raise_no_gap_of_an_indication(shown):
+    cut = {"conditions": bundle(FAILED[3], link=NEXT)}
+    assert ("SECOND-OPINION", "info") in shown(*FAILED, drafts=(order("22612"),), prefetch=cut)
+
+
+def test_relief_that_was_not_read_is_not_a_trial_that_failed(shown):
+    stated = esi("2026-03-23", outcome={"coding": [{"system": "http://snomed.info/sct", "code": "385671000"}]})
+    trial = procedure("63650", "2026-05-12", "t")
+    assert shown(stated, trial, FAILED[3], drafts=(order("63685"),), not_sent=["observations"]) == [
+        ("SCS-NO-TRIAL", "info")
+    ]
+
+
+def test_a_vague_date_is_never_counted_in_days(ask):
+    (first, *_) = ask(hook_request(esi("2026-05"), drafts=(order("22612"),))).cards()
+    assert "was in 2026-05." in first["summary"]
+
+
+def test_an_order_whose_reason_is_a_knee_on_file_is_unrelated(decide):
+    knee = condition("M17.11", "2024-01-01", "knee")
+    because = {"reasonReference": [{"reference": "Condition/knee"}]}
+    opioid = {
+        **named("", **because),
+        "resourceType": "MedicationRequest",
+        "medicationCodeableConcept": {"text": "oxycodone"},
+    }
+    del opioid["code"]
+    assert decide(hook_request(*FAILED, knee, drafts=(opioid,)))["orderedKind"] == "unrelated"
+
+
+def test_an_opioid_and_a_gabapentinoid_drafted_together_are_seen(shown):
+    def drug(text, name):
+        return {
+            "resourceType": "MedicationRequest",
+            "id": name,
+            "status": "draft",
+            "subject": {"reference": "Patient/pat-1"},
+            "medicationCodeableConcept": {"text": text},
+        }
+
+    both = (drug("gabapentin 300 mg", "d1"), drug("oxycodone 5 mg", "d2"))
+    found = shown(*FAILED, drafts=both, hook="order-sign")
+    assert ("GABAPENTINOID-OPIOID", "warning") in found
