@@ -303,6 +303,12 @@ def test_a_pacemaker_makes_ablation_unsuitable(fact):
     assert (fact("ablation", AXIAL, *BLOCKS), fact("ablation", AXIAL, *BLOCKS, device)) == ("yes", "no")
 
 
+def test_two_positive_blocks_are_what_an_ablation_asks_for(fact):
+    assert fact("facet_blocks", AXIAL, *BLOCKS[:2]) == "no"
+    assert fact("facet_blocks", AXIAL, *block("2026-04-10", "first", 80), *block("2026-05-01", "second", 79)) == "no"
+    assert fact("facet_blocks", AXIAL, *BLOCKS) == "yes"
+
+
 def test_untreated_nerve_pain_excludes_ablation(fact):
     assert fact("ablation", AXIAL, NERVE, *BLOCKS) == "no"
 
