@@ -56,7 +56,7 @@ $(MUTMUT): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutation]'
 	@touch $@
 
-mutation: $(MUTMUT) ## Change the deciding code in thousands of ways and count what the tests notice (half an hour)
+mutation: $(MUTMUT) ## Change the deciding code in thousands of ways and count what the tests notice (up to an hour)
 	rm -rf mutants
 	$(BIN)/mutmut run $(if $(PROCESSES),--max-children $(PROCESSES))
 	$(BIN)/python -m tests.mutation

@@ -53,6 +53,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.nodeid)
 
 
+def mutated_files() -> list[str]:
+    """The files whose code is changed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return list(project["tool"]["mutmut"]["only_mutate"])
+
+
 def tally(name: str) -> Tally:
     """Count the results of one file."""
     results = json.loads((RESULTS / f"{name}.meta").read_text(encoding="utf-8"))["exit_code_by_key"]
@@ -71,8 +77,7 @@ def table(tallies: list[Tally]) -> str:
 
 def main() -> int:
     """Print the table, write it, and tell whether every file has enough."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    tallies = [tally(name) for name in project["tool"]["mutmut"]["only_mutate"]]
+    tallies = [tally(name) for name in mutated_files()]
     written = table(tallies)
     sys.stdout.write(f"{written}\n")
     REPORT.write_text(replaced(REPORT.read_text(encoding="utf-8"), "figures", written), encoding="utf-8")

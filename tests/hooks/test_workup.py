@@ -330,6 +330,12 @@ def test_an_ablation_of_the_sacroiliac_joint_is_none_of_the_facets(fact):
     assert fact("ablation", AXIAL, *BLOCKS, procedure("64625", "2026-04-01", "other")) == "yes"
 
 
+@pytest.mark.parametrize(("days", "recent"), [((181,), "yes"), ((182,), "no"), ((300, 200), "yes"), ((), "no")])
+def test_an_ablation_within_182_days_or_two_within_a_year_are_recent(fact, days, recent):
+    done = (part for day in days for part in ablation(ago(day), name=f"ablation{day}"))
+    assert fact("recent_ablation", AXIAL, *done) == recent
+
+
 @pytest.mark.parametrize(("days", "eligible"), [(181, "no"), (182, "yes"), (730, "yes"), (731, "no")])
 def test_an_ablation_that_helped_is_repeated_after_182_to_730_days(fact, days, eligible):
     done = ablation(ago(days), 50, ago(max(0, days - 182)))
@@ -382,6 +388,15 @@ def test_a_thick_ligament_is_a_code_or_words_of_the_place(fact, ligament, eligib
 )
 def test_a_severe_or_operated_spine_is_not_for_percutaneous_decompression(fact, reason):
     assert fact("mild", CLAUDICANT, condition("M24.28", name="ligament"), reason) == "no"
+
+
+def test_what_percutaneous_decompression_asks_for_is_found_one_by_one(fact):
+    ligament = condition("M24.28", name="ligament")
+    severe = condition("M48.061", name="severe", severity={"text": "severe"})
+    names = ("claudication", "thick_ligament", "mild_barrier")
+    assert [fact(name, CLAUDICANT) for name in names] == ["yes", "no", "no"]
+    assert [fact(name, ligament) for name in names] == ["no", "yes", "no"]
+    assert [fact(name, severe) for name in names] == ["no", "no", "yes"]
 
 
 def test_percutaneous_decompression_is_for_claudication(fact):
