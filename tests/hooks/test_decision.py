@@ -10,7 +10,7 @@ from cds_service.fhir.reader import read_record
 from cds_service.protocol.hook_request import HookRequest
 from hooks.failed_esi.decision import Pathway
 from hooks.failed_esi.orders import read_intents
-from tests.chart import condition, draft, esi, hook_request, patient, procedure, score, service_request
+from tests.chart import condition, draft, esi, hook_request, medication, patient, procedure, score, service_request
 
 TODAY = date(2026, 6, 1)
 NERVE = condition("M54.16", name="nerve")
@@ -26,6 +26,20 @@ def test_an_order_without_a_region_is_for_that_of_the_latest_session(decide):
 
     assert imaging("72148") == "open"
     assert imaging("72141") == "done"
+
+
+def test_lumbar_and_sacral_are_two_regions_for_an_injection_and_one_for_other_orders(decide):
+    other = decide(hook_request(*FAILED, drafts=(draft("27096", side="", level=""),)))
+    injection = decide(hook_request(*FAILED, drafts=(draft(level="S1"),)))
+    assert (other["outcome"], injection["outcome"]) == ("failed", None)
+
+
+@pytest.mark.parametrize(
+    ("drug", "sedative"), [("lorazepam 1 mg", "taken"), ("oxycodone 5 mg", "taken"), ("ibuprofen", "not-found")]
+)
+def test_a_sedative_that_is_drafted_beside_will_be_taken(decide, drug, sedative):
+    beside = medication(drug, "d2", status="draft")
+    assert decide(hook_request(*FAILED, drafts=(draft(), beside)))["facts"]["sedative"] == sedative
 
 
 @pytest.mark.parametrize(
