@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 NODE   := tests/fhir_server_node
+MUTMUT := $(VENV)/.mutmut
 
-.PHONY: help demo test lint types unit format serve knowledge docs postman goldens bench bench-fetch fhir-server clean
+.PHONY: help demo test lint types unit format serve knowledge docs postman goldens bench bench-fetch fhir-server mutation clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -63,5 +64,14 @@ fhir-server: ## Run a FHIR server in memory on http://127.0.0.1:8080/fhir, for t
 	@cd $(NODE) && { test -e node_modules/.package-lock.json || npm ci --ignore-scripts --no-audit --no-fund; }
 	@cd $(NODE) && exec node server.mjs 8080
 
+$(MUTMUT): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutation]'
+	@touch $@
+
+mutation: $(MUTMUT) ## Change the deciding code in thousands of ways and count what the tests notice (up to an hour)
+	rm -rf mutants
+	$(BIN)/mutmut run $(if $(PROCESSES),--max-children $(PROCESSES))
+	$(BIN)/python -m tests.mutation
+
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) dist build $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist build mutants $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

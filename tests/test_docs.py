@@ -17,10 +17,11 @@ from tests.generated import GENERATED, ROOT, replaced
 from tests.postman import PATH, postman
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+FOREIGN = {"mutants", "node_modules"}  # copies of the tree by mutation testing, packages of others
 PAGES = [
     p
     for p in ROOT.rglob("*.md")
-    if not any(part[0] == "." or part == "node_modules" for part in p.relative_to(ROOT).parts)
+    if not any(part[0] == "." or part in FOREIGN for part in p.relative_to(ROOT).parts[:-1])
 ]
 
 

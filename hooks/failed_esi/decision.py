@@ -98,7 +98,6 @@ class Case:
     rows: tuple[Row, ...]
     met: tuple[Met, ...]
     on_file: OnFile
-    n_failed: int
     changed_technique: bool
     grade: str | None
 
@@ -196,7 +195,6 @@ class Pathway:
             rows=overriding or tuple(table.decide(by_name) for table in self.knowledge.order_tables),
             met=met,
             on_file=read_on_file(self.record, self.chart.diagnoses, self.history, target, self.today, self.knowledge),
-            n_failed=n_failed,
             changed_technique=changed,
             grade=_grade(governing, target),
         )

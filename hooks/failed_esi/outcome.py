@@ -82,8 +82,6 @@ class Assessment:
     shown: Point | None
     shown_pair: Pair | None
     evidence: tuple[str, ...]
-    stated: Stated
-    points: tuple[Point, ...] = ()
 
     @property
     def finding(self) -> tuple[str, ...]:
@@ -116,7 +114,6 @@ class Judge:
 
     def __init__(self, record: PatientRecord, history: History, today: date, knowledge: Knowledge) -> None:
         """Read the scores once for all sessions."""
-        self.record = record
         self.history = history
         self.today = today
         self.knowledge = knowledge
@@ -142,8 +139,6 @@ class Judge:
             shown=shown,
             shown_pair=deciding[0] if deciding else None,
             evidence=_references(session, shown),
-            stated=facts.stated,
-            points=evidence.points,
         )
 
     def _evidence(self, session: Session, is_radicular: bool) -> _Evidence:

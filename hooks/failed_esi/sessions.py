@@ -50,7 +50,6 @@ class Intervention:
     """A procedure on the spine, other than an injection session."""
 
     kind: OrderKind
-    concepts: frozenset[str]
     days: DateSpan
     target: Target
     procedure: Procedure
@@ -379,7 +378,6 @@ def _intervention(
     )
     return Intervention(
         kind=kind,
-        concepts=frozenset(entry.concept for entry in entries),
         days=days,
         target=read_target(
             entries,

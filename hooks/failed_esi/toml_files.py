@@ -30,7 +30,8 @@ def require(condition: bool, where: str, problem: str) -> None:
 
 def require_known(name: object, known: Collection[str], where: str, what: str) -> None:
     """Raise KnowledgeError, with the nearest name that exists, unless this one does."""
-    require(name in known, where, f"{what} {name!r} does not exist{_nearest(str(name), known)}")
+    if name not in known:  # the nearest name is searched only then: it takes long
+        require(False, where, f"{what} {name!r} does not exist{_nearest(str(name), known)}")
 
 
 def _nearest(name: str, known: Collection[str]) -> str:

@@ -427,13 +427,13 @@ class Chart:
         return len(this_year) >= self.criteria.ablations_per_year
 
     def _ablations(self, place: Place) -> list[list[Intervention]]:
-        """Ablations of the region, grouped by day, oldest first."""
+        """Ablations of the region, grouped by day, oldest first as in the history."""
         by_day: dict[DateSpan, list[Intervention]] = {}
         for i in self.history.interventions:
             is_facet = i.kind is OrderKind.RFA and ablated(i.procedure.code, self.knowledge) is AblationTarget.FACET
             if is_facet and i.target.place.reaches(place):
                 by_day.setdefault(i.days, []).append(i)
-        return [by_day[days] for days in sorted(by_day, key=lambda days: (days.last, days.first))]
+        return list(by_day.values())
 
     def _may_be_repeated(self, earlier: list[list[Intervention]]) -> bool:
         last = earlier[-1]

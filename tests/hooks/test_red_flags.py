@@ -184,3 +184,35 @@ def test_an_opioid_and_a_gabapentinoid_drafted_together_are_seen(shown):
     both = (drug("gabapentin 300 mg", "d1"), drug("oxycodone 5 mg", "d2"))
     found = shown(*FAILED, drafts=both, hook="order-sign")
     assert ("GABAPENTINOID-OPIOID", "warning") in found
+
+
+def strength(value, on, name, site="left ankle", **more):
+    return {**score(value, on, name, site=site, **more), "code": {"text": "muscle strength"}}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_fall"),
+    [
+        (strength(5, "2026-04-01", "z"), strength(3, "2026-05-01", "a"), True),
+        (strength(5, "2026-04-01", "z"), strength(0, "2026-05-01", "a"), True),
+        (strength(5, "2026-04-01", "z"), strength(3, "2026-06-01", "a"), True),  # measured today
+        (strength(5, "2026-04-01", "z"), strength(3, "2026-06-02", "a"), False),
+        (strength(5, "2026-04-01", "z"), strength(3, "2026-05-01", "a", "Left  Ankle"), True),
+        (strength(5, "2026-04-01", "z"), strength(3, "2026-05-01", "a", "right ankle"), False),
+        (strength(40, "2026-04-01", "z"), strength(3, "2026-05-01", "a"), False),  # no grade of that scale
+        (strength(5, "2026-04-01", "z"), strength(-1, "2026-05-01", "a"), False),
+    ],
+)
+def test_a_fall_of_strength_is_one_of_one_muscle_on_the_scale_by_its_dates(shown, before, after, is_fall):
+    assert (shown(*FAILED, before, after) == [("RED-FLAG", "critical")]) is is_fall
+
+
+def test_strength_without_a_date_says_nothing(shown):
+    undated = strength(3, "", "a")
+    del undated["effectiveDateTime"]
+    assert shown(*FAILED, strength(5, "2026-04-01", "z"), undated) == [("FAILED-ESI-NEXT-TIER", "warning")]
+
+
+def test_an_older_record_without_a_side_may_be_of_this_side(shown):
+    new, old = condition("M21.371", "2026-05-12", "new"), condition("M21.379", "2025-04-01", "old")
+    assert shown(*FAILED, new, old) == [("FAILED-ESI-NEXT-TIER", "warning")]

@@ -4,10 +4,24 @@ from datetime import date
 
 import pytest
 
-from hooks.failed_esi.sessions import read_history
-from tests.chart import CPT, SNOMED, coded, condition, esi, hook_request, medication, procedure
+from cds_service.fhir.dates import day_span
+from hooks.failed_esi.sessions import is_after, read_history
+from tests.chart import (
+    CPT,
+    LOINC,
+    RXNORM,
+    SNOMED,
+    coded,
+    condition,
+    esi,
+    hook_request,
+    interlaminar,
+    medication,
+    procedure,
+)
 
 TODAY = date(2026, 6, 1)
+HCPCS = "http://www.cms.gov/Medicare/Coding/HCPCSReleaseCodeSets"
 PCS = "http://www.cms.gov/Medicare/Coding/ICD10"
 
 
@@ -51,6 +65,9 @@ def named(text, **more):
         {**named(""), "code": coded(PCS, "3E0S33Z")},
         procedure("62323", "2026-03-16", text="LESI L4-5, depo-medrol"),
         procedure("62323", "2026-03-16", reasonReference=[{"reference": "Condition/c1"}]),
+        procedure("62323", "2026-03-16", reasonCode=[{"text": "Lumbar radiculopathy"}]),
+        procedure("62323", "2026-03-16", usedCode=[coded(RXNORM, "10759")]),
+        procedure("62323", "2026-03-16", usedCode=[coded(HCPCS, "J3301")]),
     ],
 )
 def test_it_is_a_session(history, resource):
@@ -76,6 +93,8 @@ def test_it_is_a_session(history, resource):
         procedure("62323", "2026-03-16", text="intrathecal baclofen trial"),
         procedure("20610", "2026-03-16", text="knee steroid injection"),
         procedure("64493", "2026-03-16", text="facet injection with epidural steroid spread"),
+        procedure("62323", "2026-03-16", text="steroid", usedCode=[{"text": "methotrexate"}]),
+        procedure("64483", "2026-03-16", note=[{"text": "bupivacaine only"}]),
     ],
 )
 def test_it_is_no_session(history, resource):
@@ -173,3 +192,94 @@ def test_a_steroid_given_over_a_period_of_the_day_is_a_discriminator(history):
 def test_a_caudal_injection_is_lumbosacral_at_an_unknown_level(history):
     (session,) = history(named("Caudal epidural steroid injection")).sessions
     assert (session.target.place.coverage, session.target.place.regions) == ("LS", frozenset())
+
+
+@pytest.mark.parametrize(
+    ("resource", "rule"),
+    [
+        (esi("2026-03-16", status="not-done"), "DET-5"),
+        (procedure("62323", "2026-03-16", "p1", text="intrathecal baclofen trial"), "DET-3"),
+        (esi("2026-03-16", text="diagnostic nerve root block"), "DET-1"),
+        (procedure("62323", "2026-03-16", "p1"), "DET-2"),
+    ],
+)
+def test_what_does_not_count_is_named_with_its_rule(history, resource, rule):
+    assert [(u.reference, u.rule) for u in history(resource).uncounted] == [("Procedure/p1", rule)]
+
+
+def test_what_counts_is_named_with_its_rule(history):
+    found = history(esi("2026-03-16", "p1"), interlaminar("2026-04-16", "p2"))
+    assert [session.rules for session in found.sessions] == [("DET-1",), ("DET-2",)]
+
+
+def test_what_may_have_been_an_injection_keeps_its_days(history):
+    undated = procedure("62323", "", "p2")
+    del undated["performedDateTime"]
+    month, unknown = history(procedure("62323", "2026-03", "p1"), undated).uncounted
+    assert (str(month.days), unknown.days) == ("2026-03", None)
+    assert month.is_possible
+    assert unknown.is_possible
+
+
+def test_a_code_that_needs_a_second_signal_still_says_where(history):
+    guided = {**named(""), "code": coded(LOINC, "92925-7"), "usedCode": [{"text": "methylprednisolone"}]}
+    (session,) = history(guided).sessions
+    assert session.target.place.coverage == "CT"
+
+
+@pytest.mark.parametrize(
+    ("used", "drugs"),
+    [
+        ([coded(RXNORM, "10759")], {"triamcinolone"}),
+        ([{"text": "triamcinolone 40 mg"}], {"triamcinolone"}),
+        ([coded(RXNORM, "3264"), coded(RXNORM, "7052")], {"dexamethasone"}),  # with morphine
+        ([{"text": "dexamethasone"}, coded(RXNORM, "10759")], {"dexamethasone", "triamcinolone"}),
+        ([coded(HCPCS, "J3301")], set()),  # a billing unit is no name that an order could repeat
+    ],
+)
+def test_the_steroid_of_a_session_is_known_by_its_name(history, used, drugs):
+    (session,) = history(esi("2026-03-16", usedCode=used)).sessions
+    assert session.target.drugs == drugs
+
+
+@pytest.mark.parametrize(
+    ("resource", "is_therapeutic"),
+    [
+        (procedure("27096", "2026-03-16"), False),
+        (procedure("27096", "2026-03-16", usedCode=[{"text": "lidocaine"}]), False),
+        (procedure("27096", "2026-03-16", usedCode=[coded(RXNORM, "7052")]), False),
+        (procedure("27096", "2026-03-16", text="Therapeutic sacroiliac joint injection"), True),
+        (procedure("27096", "2026-03-16", usedCode=[{"text": "lidocaine"}, {"text": "triamcinolone"}]), True),
+        (procedure("27096", "2026-03-16", usedCode=[coded(RXNORM, "10759")]), True),
+        ({**named("Sacroiliac joint injection"), "code": coded(HCPCS, "G0260")}, True),
+    ],
+)
+def test_an_injection_of_a_joint_is_treatment_by_its_code_its_words_or_a_steroid(history, resource, is_therapeutic):
+    (injection,) = history(resource).interventions
+    assert injection.is_therapeutic is is_therapeutic
+
+
+def test_the_same_day_is_not_after():
+    monday, tuesday = day_span(date(2026, 6, 1)), day_span(date(2026, 6, 2))
+    assert is_after(tuesday, monday)
+    assert not is_after(monday, monday)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [procedure("01967", "2026-03-16", "a1"), procedure("62323", "2026-03-16", "a1"), named("Colonoscopy", name="a1")],
+)
+def test_what_is_no_session_does_not_hide_the_next_one(history, other):
+    found = history(other, esi("2026-03-16", "p1"))
+    assert [p.reference for session in found.sessions for p in session.procedures] == ["Procedure/p1"]
+    assert found.interventions == ()
+
+
+@pytest.mark.parametrize("status", ["not-done", "in-progress", "entered-in-error"])
+def test_another_procedure_that_was_not_completed_was_not_done(history, status):
+    assert history(procedure("64635", "2026-03-16", status=status)).interventions == ()
+
+
+def test_a_delivery_without_a_date_says_nothing_about_an_injection(history):
+    session = procedure("62323", "2026-03-16", text="steroid")
+    assert history(session, condition("O80", "", "birth")).sessions
