@@ -216,3 +216,54 @@ def test_strength_without_a_date_says_nothing(shown):
 def test_an_older_record_without_a_side_may_be_of_this_side(shown):
     new, old = condition("M21.371", "2026-05-12", "new"), condition("M21.379", "2025-04-01", "old")
     assert shown(*FAILED, new, old) == [("FAILED-ESI-NEXT-TIER", "warning")]
+
+
+def test_a_finding_of_today_is_new(shown):
+    assert shown(*FAILED, condition("M21.371", "2026-06-01", "r")) == [("RED-FLAG", "critical")]
+
+
+@pytest.mark.parametrize(
+    ("since", "cards"),
+    [
+        ("2026-05", [("RED-FLAG", "warning")]),  # within 90 days, perhaps within 30
+        ("2026", [("FAILED-ESI-NEXT-TIER", "warning")]),  # any age: not known
+    ],
+)
+def test_a_vague_onset_counts_by_the_oldest_day_it_allows(shown, since, cards):
+    assert shown(*FAILED, condition("R33.9", since, "r")) == cards
+
+
+@pytest.mark.parametrize(("ended", "is_shown"), [("2026-05-01", False), ("2026-04-30", True)])
+def test_a_delivery_of_the_day_ends_the_pregnancy_coded_then(shown, ended, is_shown):
+    found = shown(*FAILED, condition("Z34.90", "2026-05-01", "p"), condition("O80", ended, "d"))
+    assert (found == [("OTHER-PATHWAY:pregnancy", "warning")]) is is_shown
+
+
+def test_a_delivery_ends_nothing_but_a_pregnancy(shown):
+    drop, delivery = condition("M21.371", "2026-05-12", "r"), condition("O80", "2026-05-20", "d")
+    assert shown(*FAILED, drop, delivery) == [("RED-FLAG", "critical")]
+
+
+def test_only_what_an_order_exposes_to_waits_for_the_whole_history(ask):
+    cut = {"procedures": bundle(link=NEXT)}
+    pregnant = condition("Z34.90", "2026-05-01", "p")
+    with pytest.raises(EvidenceTruncated):
+        ask(hook_request(pregnant, prefetch=cut, drafts=(order("64493"),)))
+    assert ask(hook_request(pregnant, prefetch=cut, drafts=(order("72148"),))).cards() == []
+
+
+@pytest.mark.parametrize(("not_sent", "indicator"), [(["observations"], "info"), ([], "warning")])
+def test_relief_of_blocks_that_was_not_read_is_asked_for_as_information(shown, not_sent, indicator):
+    stated = esi("2026-03-23", outcome={"coding": [{"system": "http://snomed.info/sct", "code": "385671000"}]})
+    blocks = (procedure("64493", "2026-04-10", "b1"), procedure("64493", "2026-04-30", "b2"))
+    axial = condition("M47.816", "2024-01-01", "c1")
+    found = shown(stated, *blocks, axial, drafts=(order("64635"),), not_sent=not_sent)
+    assert found == [("RFA-PREREQ", indicator)]
+
+
+def test_no_block_on_file_is_no_relief_that_was_not_read(shown):
+    stated = esi("2026-03-23", outcome={"coding": [{"system": "http://snomed.info/sct", "code": "385671000"}]})
+    axial = condition("M47.816", "2024-01-01", "c1")
+    sacroiliac = procedure("27096", "2026-04-10", "b1")
+    found = shown(stated, axial, sacroiliac, drafts=(order("64635"),), not_sent=["observations"])
+    assert found == [("RFA-PREREQ", "warning")]
