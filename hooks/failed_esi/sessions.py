@@ -159,7 +159,7 @@ def sessions_in_cap_period(history: History, target: Target, since: date) -> tup
 
 
 def target_sessions(
-    history: History, target: Target, today: date, knowledge: Knowledge, *, is_injection: bool = True
+    history: History, target: Target, today: date, knowledge: Knowledge, *, is_injection: bool
 ) -> tuple[Session, ...]:
     """The sessions at the target of an order within the look-back, oldest first.
 

@@ -227,3 +227,19 @@ def test_a_caution_stands_beside_what_it_is_about_and_raises_nothing(card, on_fi
 def test_a_high_hba1c_is_a_reason_to_discuss_the_timing(card, value, is_said):
     glucose = score(value, "2026-05-01", "a1c", site="", code="4548-4", unit="%")
     assert ("discuss the timing of a steroid" in card(*FAILED, glucose)["detail"]) is is_said
+
+
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    [
+        ("policy", "4 ESI sessions in the lumbar/sacral region in the past 12 months; the usual limit is 4."),
+        ("evicore", "3 ESI sessions in the lumbar/sacral region in the past 6 months; the usual limit is 3."),
+    ],
+)
+def test_the_limit_that_is_reached_is_the_one_that_is_named(profile, said):
+    days = ("2025-07-06", "2026-01-02", "2026-02-26", "2026-04-10")[0 if profile == "policy" else 1 :]
+    sessions = [esi(day, f"s{number}") for number, day in enumerate(days)]
+    cards = answer(
+        hooks.SERVICES[0](Site(profile=profile)), hook_request(*sessions, condition("M54.16")), TODAY
+    ).cards()
+    assert said in [card["summary"] for card in cards]

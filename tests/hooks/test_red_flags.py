@@ -267,3 +267,67 @@ def test_no_block_on_file_is_no_relief_that_was_not_read(shown):
     sacroiliac = procedure("27096", "2026-04-10", "b1")
     found = shown(stated, axial, sacroiliac, drafts=(order("64635"),), not_sent=["observations"])
     assert found == [("RFA-PREREQ", "warning")]
+
+
+def test_care_of_a_recent_fracture_is_still_a_recent_fracture(shown):
+    assert shown(*FAILED, condition("S32.010D", "2026-05-12", "f")) == [("OTHER-PATHWAY:fracture", "warning")]
+
+
+def test_a_finding_without_a_window_is_shown_with_its_date(ask):
+    (card,) = ask(hook_request(*FAILED, condition("C79.51", "2026-01-01", "t"))).cards()
+    assert card["summary"].startswith("Bone metastasis (2026-01-01):")
+
+
+def test_a_fracture_is_no_complication_of_an_injection(ask):
+    (card,) = ask(
+        hook_request(esi("2026-05-10"), condition("M54.16"), condition("S32.010A", "2026-05-12", "f"))
+    ).cards()
+    assert "after the spinal injection" not in card["detail"]
+
+
+def test_strength_that_falls_soon_after_an_injection_is_an_emergency(ask):
+    def grade(value, on, name):
+        text = {"text": "Muscle strength left ankle (MRC grade)"}
+        return {**score(value, on, name, site="", unit=""), "code": text}
+
+    body = hook_request(
+        esi("2026-05-20"), condition("M54.16"), grade(5, "2026-05-01", "m1"), grade(3, "2026-05-25", "m2")
+    )
+    (card,) = ask(body).cards()
+    assert card["extension"]["org.cds-service.decision"]["tier"] == "5E"
+    assert "day 5 after a spinal injection" in card["summary"]
+
+
+def test_codes_of_other_systems_are_families_of_their_own(shown):
+    def coded_as(code, **more):
+        return {
+            **condition("", "", code, **more),
+            "code": {"coding": [{"system": "http://snomed.info/sct", "code": code}]},
+        }
+
+    old = coded_as("192971007", onsetDateTime="2020-01-01")
+    assert shown(*FAILED, old, coded_as("192970008", recordedDate="2026-05-20")) == [("RED-FLAG", "critical")]
+    again = {**coded_as("192971007", recordedDate="2026-05-20"), "id": "again"}
+    assert shown(*FAILED, old, again) == [("FAILED-ESI-NEXT-TIER", "warning")]
+
+
+def test_every_record_of_one_finding_is_evidence(decide):
+    visits = [condition("M21.371", "2026-05-12", f"v{number}") for number in range(3)]
+    assert {"Condition/v0", "Condition/v1", "Condition/v2"} <= set(decide(hook_request(*FAILED, *visits))["evidence"])
+
+
+def test_a_root_block_with_anaesthetic_only_is_a_spinal_injection_all_the_same(shown):
+    block = procedure("64483", "2026-05-10", "b", text="Selective nerve root block, lidocaine only")
+    bleeding = condition("G97.51", "2026-05-20", "r")
+    assert shown(block, bleeding, drafts=(order("72148"),)) == [("RED-FLAG", "critical")]
+
+
+def test_an_injection_that_names_no_region_goes_where_the_last_one_went(shown):
+    neck = esi(
+        "2026-03-23",
+        "p1",
+        code={"coding": [{"system": "http://www.ama-assn.org/go/cpt", "code": "64479"}]},
+        level="C5-6",
+    )
+    unplaced = named("Epidural steroid injection")
+    assert ("RED-FLAG", "warning") in shown(neck, condition("M47.12", "2010-01-01", "c"), drafts=(unplaced,))
