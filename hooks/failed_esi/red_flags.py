@@ -278,9 +278,9 @@ def _seventh(system: str, code: str) -> str:
     return normal[6:] if system == "icd-10-cm" and len(normal) == 7 else ""
 
 
-def _when(observation: Observation) -> tuple[date, float, str]:
+def _when(observation: Observation) -> tuple[date, str, str]:
     measured = observation.measured
-    clock = measured.clock.timestamp() if measured and measured.clock else 0.0
+    clock = measured.clock.time().isoformat() if measured and measured.clock else ""
     return (measured.days.first if measured else date.min), clock, observation.reference
 
 

@@ -331,3 +331,9 @@ def test_an_injection_that_names_no_region_goes_where_the_last_one_went(shown):
     )
     unplaced = named("Epidural steroid injection")
     assert ("RED-FLAG", "warning") in shown(neck, condition("M47.12", "2010-01-01", "c"), drafts=(unplaced,))
+
+
+def test_a_grade_dated_at_the_beginning_of_the_calendar_breaks_nothing(shown):
+    text = {"text": "Muscle strength left ankle (MRC grade)"}
+    grade = {**score(3, "0001-01-01T00:00:00", "m1", site="", unit=""), "code": text}
+    assert shown(*FAILED, grade, {**grade, "id": "m2"}) == [("FAILED-ESI-NEXT-TIER", "warning")]
