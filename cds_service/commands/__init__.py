@@ -1,0 +1,1 @@
+"""The commands of `cds-service`, one module a group; cli.py puts them together."""
