@@ -80,6 +80,7 @@ class Service:
     prefetch: Mapping[str, str]
     required: frozenset[str]
     knowledge_version: str
+    knowledge_hash: str  # of all files and settings that the advice follows from
     advise: Advise
     demo: str  # the scenario that shows what the service does
     sample_orders: Mapping[str, NewOrder]  # one draft of each kind of order, for testers; the first is the usual one

@@ -21,6 +21,7 @@ from hooks.failed_esi.relevance import concerns, is_relevant, prefetch
 from hooks.failed_esi.sample_orders import sample_orders
 from hooks.failed_esi.statements import check_statements
 from hooks.failed_esi.tables import Row
+from hooks.failed_esi.toml_files import hash_of
 from hooks.failed_esi.trace import decision_of
 
 _INDICATORS = tuple(Indicator)
@@ -38,6 +39,7 @@ def service(site: Site) -> Service:
         prefetch=prefetch(knowledge),
         required=frozenset(knowledge.service["required"]),
         knowledge_version=knowledge.version,
+        knowledge_hash=_hash_of(site, knowledge),
         demo=knowledge.service["demo"],
         sample_orders=sample_orders(knowledge),
         advise=partial(advise, knowledge=knowledge, addresses=_addresses(site, knowledge)),
@@ -48,6 +50,13 @@ def service(site: Site) -> Service:
         page=cache(partial(write_page, knowledge)),
         source_attributes=cache(partial(source_attributes, knowledge)),
     )
+
+
+def _hash_of(site: Site, knowledge: Knowledge) -> str:
+    """Of all that the advice follows from: tables, words, value sets, code, and the settings of the site."""
+    ours = [*knowledge.folder.rglob("*.toml"), *knowledge.folder.rglob("*.py")]
+    theirs = site.value_sets.glob("*.toml") if site.value_sets else ()
+    return hash_of([*ours, *theirs], knowledge.profile, site.public_url or "", site.emergency_url or "")
 
 
 def _addresses(site: Site, knowledge: Knowledge) -> Addresses:

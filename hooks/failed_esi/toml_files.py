@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,14 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise KnowledgeError(f"{path.name}: cannot be read: {error}") from error
+
+
+def hash_of(paths: Iterable[Path], *settings: str) -> str:
+    """SHA-256 of the names and contents of files, and of settings; the same on every machine."""
+    found = hashlib.sha256("\0".join(settings).encode())
+    for path in sorted(paths, key=lambda path: (path.name, str(path))):
+        found.update(f"\0{path.name}\0".encode() + path.read_bytes())
+    return found.hexdigest()
 
 
 def require(condition: bool, where: str, problem: str) -> None:
