@@ -9,12 +9,14 @@ COPY fixtures fixtures
 RUN python -m build --wheel --outdir /dist
 
 FROM python:3.13-slim
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 CDS_HOST=0.0.0.0 CDS_PORT=8000
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 CDS_HOST=0.0.0.0 CDS_PORT=8000 CDS_DATA=/data
 COPY --from=build /dist/*.whl /tmp/
 RUN pip install --no-cache-dir /tmp/*.whl && rm /tmp/*.whl && \
     python -m compileall -q /usr/local/lib/python3.13/site-packages
 # No home, no shell, no write access: the root file system may be mounted read-only.
-RUN useradd --system --uid 65532 --no-create-home --shell /usr/sbin/nologin cds
+RUN useradd --system --uid 65532 --no-create-home --shell /usr/sbin/nologin cds && install -d -o cds /data
+# The ledger and its secret: the only place that is written.
+VOLUME /data
 USER 65532
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=3s --start-period=10s \

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from cds_service.fhir.evidence import Evidence, Search, gather
+from cds_service.fhir.evidence import Evidence, Resource, Search, gather
 from cds_service.fhir.models import nonconformities
 from cds_service.fhir.reader import read_record, reference_of
 from cds_service.fhir.record import PatientRecord
 from cds_service.protocol.errors import EvidenceTruncated
 from cds_service.protocol.hook_request import HookRequest
 from cds_service.protocol.response import Addressee, card_json
-from cds_service.service import DECISION_EXTENSION, Advice, Decision, Service
+from cds_service.service import DECISION_EXTENSION, Advice, Advised, Decision, Service
 
 Connect = Callable[[str | None, str | None], Search | None]  # by FHIR base URL and access token
 
@@ -29,22 +29,33 @@ class Answer:
     not_read: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
     nonconforming: tuple[str, ...] = ()
+    evidence: Mapping[str, Resource] = field(default_factory=dict, repr=False)  # what the decisions name, by reference
 
-    def response(self) -> dict[str, Any]:
+    def response(self, key: bytes = b"") -> dict[str, Any]:
         """The body of the HTTP answer."""
-        return {"cards": self.cards()}
+        return {"cards": self.cards(key)}
 
-    def cards(self) -> list[dict[str, Any]]:
-        """The cards as JSON, each with its decision in the extension."""
-        request = self.request
-        seed = "|".join([self.service.id, self.service.knowledge_version, request.hook_instance, request.patient_id])
-        addressee = Addressee(request.patient_id, request.user_id, request.encounter_id, seed)
+    def cards(self, key: bytes = b"") -> list[dict[str, Any]]:
+        """The cards as JSON, each with its decision in the extension; with a secret key nobody can guess their ids."""
         return [
             card_json(
                 advised.card,
-                addressee.for_card(number, advised.decision.orders),
+                addressee,
                 {DECISION_EXTENSION: _without_empty(self._decision(advised.decision, advised.card.id))},
             )
+            for advised, addressee in self._addressed(key)
+        ]
+
+    def card_ids(self, key: bytes) -> list[str]:
+        """The uuids of the cards, in their order."""
+        return [addressee.uuid(advised.card.id) for advised, addressee in self._addressed(key)]
+
+    def _addressed(self, key: bytes) -> list[tuple[Advised, Addressee]]:
+        request = self.request
+        seed = "|".join([self.service.id, self.service.knowledge_version, request.hook_instance, request.patient_id])
+        addressee = Addressee(request.patient_id, request.user_id, request.encounter_id, seed, key)
+        return [
+            (advised, addressee.for_card(number, advised.decision.orders))
             for number, advised in enumerate(self.advice.cards)
         ]
 
@@ -100,13 +111,15 @@ def answer(service: Service, body: object, today: date, connect: Connect | None 
     record = read_record(evidence, service.codes, service.is_relevant, named)
     advice = service.advise(request, record, today)
     _require_whole_history(service, record, advice)
+    named_in_advice = _resources(evidence, {name for d in advice.decisions for name in d.evidence})
     return Answer(
         request,
         advice,
         service,
         not_read=tuple(key for key in service.prefetch if not record.is_complete(key)),
         unreadable=record.unreadable,
-        nonconforming=_nonconforming(evidence, advice),
+        nonconforming=_nonconforming(named_in_advice, advice),
+        evidence=named_in_advice,
     )
 
 
@@ -117,14 +130,22 @@ def _require_whole_history(service: Service, record: PatientRecord, advice: Advi
         raise EvidenceTruncated(cut_short[0])
 
 
-def _nonconforming(evidence: Evidence, advice: Advice) -> tuple[str, ...]:
+def _resources(evidence: Evidence, references: set[str]) -> dict[str, Resource]:
+    return {
+        reference_of(resource): resource
+        for kind in {reference.partition("/")[0] for reference in references}
+        for resource in evidence.by_type.get(kind, ())
+        if reference_of(resource) in references
+    }
+
+
+def _nonconforming(resources: Mapping[str, Resource], advice: Advice) -> tuple[str, ...]:
     """The resources that a finding rests on and that depart from FHIR R4: still used, but named."""
     finding = {reference for advised in advice.cards for reference in advised.decision.finding}
     found = {
-        f"{reference_of(resource)}: {', '.join(elements)}"
-        for kind in {reference.partition("/")[0] for reference in finding}
-        for resource in evidence.by_type.get(kind, ())
-        if reference_of(resource) in finding and (elements := nonconformities(resource))
+        f"{reference}: {', '.join(elements)}"
+        for reference in finding & resources.keys()
+        if (elements := nonconformities(resources[reference]))
     }
     return tuple(sorted(found))
 

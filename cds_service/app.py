@@ -23,6 +23,8 @@ from cds_service.fhir.deadline import Deadline
 from cds_service.fhir.models import warm_up
 from cds_service.fhir.server import FhirServers
 from cds_service.html_page import SECURITY_HEADERS, html_page
+from cds_service.ledger.decisions import Call, decision_entry, refusal_entry
+from cds_service.ledger.ledger import open_ledger
 from cds_service.log import configure, safe_id
 from cds_service.protocol.dialect import DEFAULT, Dialect, Dialects, read_dialect
 from cds_service.protocol.dialect_input import accept
@@ -32,14 +34,19 @@ from cds_service.protocol.errors import (
     BadRequest,
     BodyTooLarge,
     CdsError,
+    EvidenceNotAvailable,
+    EvidenceTruncated,
     NotJson,
     UnknownService,
+    UnusableContent,
     operation_outcome,
 )
 from cds_service.protocol.openapi import openapi_json
 from cds_service.service import Service, Site
 from cds_service.settings import Settings, read_settings
 from cds_service.trust.limits import read_json
+
+OPEN = "open"  # the client of open development mode: whoever calls
 
 log = structlog.get_logger()
 
@@ -56,6 +63,7 @@ def create_app(
     by_id = {service.id: service for service in services}
     dialects = load_dialects(settings, services)
     day = today or (lambda: local_day(settings.timezone))
+    ledger = open_ledger(settings)
     servers = FhirServers(settings.fhir_servers, settings.fhir_loopback, settings.max_body, settings.ca_bundle)
     warm_up()
 
@@ -85,7 +93,7 @@ def create_app(
 
     @lru_cache(maxsize=1)
     def description(on: date) -> bytes:
-        shown = {service.id: tuple(examples(service, on)) for service in services}
+        shown = {service.id: tuple(examples(service, on, ledger.card_key(OPEN))) for service in services}
         return orjson.dumps(openapi_json(services, settings.public_url, shown))
 
     @app.get("/cds-services")
@@ -98,11 +106,20 @@ def create_app(
         deadline = Deadline.after(settings.deadline_ms)
         service = service_of(service_id)
         dialect = dialects.of(None)
-        body = accept(read_json(_read_body(settings.max_body), settings.max_depth), dialect)
-        answered = answer(service, body, day(), partial(servers.search, deadline=deadline))
-        response = _json(rewrite(answered.response(), dialect))
+        sent = _read_body(settings.max_body)
+        body = accept(read_json(sent, settings.max_depth), dialect)
+        record = Call(OPEN, service, _hook_of(body, service), sent, day(), dialect.name)
+        try:
+            answered = answer(service, body, record.today, partial(servers.search, deadline=deadline))
+        except (EvidenceNotAvailable, EvidenceTruncated, UnusableContent) as refused:
+            ledger.append(refusal_entry(record, refused, ledger))
+            raise
+        response = answered.response(ledger.card_key(record.client))
+        leaving = orjson.dumps(rewrite(response, dialect))
+        shown = {card["uuid"] for card in response["cards"]}
+        ledger.append(decision_entry(record, answered, shown, leaving, ledger))
         _log_call(answered, time.perf_counter() - started)
-        return response
+        return Response(leaving, content_type="application/json")
 
     @app.get("/knowledge/<service_id>")
     def knowledge(service_id: str) -> Response:
@@ -118,6 +135,7 @@ def create_app(
 
     @app.get("/readyz")
     def ready() -> Response:
+        ledger.require_writable()
         return _json({"status": "ok", "knowledge": {s.id: s.knowledge_version for s in services}})
 
     @app.get("/openapi.json")
@@ -141,6 +159,12 @@ def load_dialects(settings: Settings, services: Sequence[Service]) -> Dialects:
     """How clients are answered. Raises DialectError when the site file names a key that no service asks for."""
     keys = {key for service in services for key in service.prefetch}
     return Dialects(otherwise=read_dialect(settings.dialect, settings.dialect_file, keys))
+
+
+def _hook_of(body: object, service: Service) -> str:
+    """The hook, when it is one of ours; anything else is a caller's text."""
+    hook = body.get("hook") if isinstance(body, dict) else None
+    return hook if isinstance(hook, str) and hook in service.hooks else ""
 
 
 def local_day(timezone: str | None) -> date:
@@ -194,7 +218,10 @@ def _error_response(error: Exception, dialect: Dialect = DEFAULT) -> Response:
         )
     if isinstance(error, CdsError):
         log.warning("refused", status=error.status, error=type(error).__name__, where=error.where)
-        return _json(refusal(error.operation_outcome(), dialect), error.status)
+        response = _json(refusal(error.operation_outcome(), dialect), error.status)
+        if error.retry_after:
+            response.headers["Retry-After"] = str(error.retry_after)
+        return response
     if isinstance(error, HTTPException):
         return _http_error(error, dialect)
     # The message of an unexpected exception may quote patient data: its type and place are enough to find it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -28,6 +30,7 @@ from cds_service.commands.shared import (
     fail,
     loaded_services,
     local_today,
+    opened_ledger,
     pretty,
     read_environment,
     read_file,
@@ -79,6 +82,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     given = {"host": host, "port": port, "workers": workers}
     settings = read_environment().model_copy(update={name: value for name, value in given.items() if value is not None})
     loaded_services(settings)
+    opened_ledger(settings).engine.dispose()
     _require_free(settings.host, settings.port)
     Server(settings).run()
 
@@ -247,9 +251,18 @@ def _request_named(what: str, service: Service) -> Mapping[str, Any]:
 
 @contextmanager
 def _running_service() -> Iterator[str]:
-    """The real service in a process of its own, on a free port."""
+    """The real service in a process of its own, on a free port, with a ledger that goes with it."""
     command = [sys.executable, "-m", "cds_service", "serve", "--host", "127.0.0.1", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:  # noqa: S603
+    with (
+        TemporaryDirectory(prefix="cds-service-") as folder,
+        subprocess.Popen(  # noqa: S603
+            command,
+            env={**os.environ, "CDS_DATA": folder, "CDS_DATABASE_URL": ""},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as process,
+    ):
         try:
             line = process.stdout.readline() if process.stdout else ""
             if not line.startswith("listening on "):

@@ -24,14 +24,17 @@ class Example:
     body: dict[str, Any]
 
 
-def examples(service: Service, today: date) -> Iterator[Example]:
-    """Give the examples of a service, that of the demonstration first; their stories end on the given day."""
+def examples(service: Service, today: date, key: bytes = b"") -> Iterator[Example]:
+    """Give the examples of a service, that of the demonstration first; their stories end on the given day.
+
+    `key` is the one behind the ids of the cards.
+    """
     stories = sorted(scenarios([service.id]), key=lambda scenario: scenario.name != service.demo)
     first = {_kind(story): story for story in reversed(stories)}
     for story in stories:
         if story in first.values():
             request = story.request(today)
-            yield Example(story.name, story.story, request, *_answered(service, request, today))
+            yield Example(story.name, story.story, request, *_answered(service, request, today, key))
 
 
 def _kind(scenario: Scenario) -> tuple[object, ...]:
@@ -41,8 +44,8 @@ def _kind(scenario: Scenario) -> tuple[object, ...]:
     return expected["status"], *(issues or sorted({card["indicator"] for card in expected["body"]["cards"]}))
 
 
-def _answered(service: Service, request: dict[str, Any], today: date) -> tuple[int, dict[str, Any]]:
+def _answered(service: Service, request: dict[str, Any], today: date, key: bytes) -> tuple[int, dict[str, Any]]:
     try:
-        return 200, answer(service, request, today).response()
+        return 200, answer(service, request, today).response(key)
     except CdsError as error:
         return error.status, error.operation_outcome()

@@ -69,7 +69,26 @@ class Settings(BaseSettings):
     emergency_url: str | None = Field(
         None, description="Address of the site's emergency pathway, named on cards about red flags"
     )
+    data: Path | None = Field(
+        None, description="Folder of the ledger and its secret; else `cds-service` in the user's data folder"
+    )
+    database_url: str | None = Field(
+        None,
+        description="Database of the ledger, such as postgresql://user:password@host/name; else SQLite in `CDS_DATA`",
+    )
+    secret_file: FilePath | None = Field(
+        None, description="File of the secret behind card ids and digests; else one is made in `CDS_DATA`"
+    )
+    without_ledger: Literal["refuse", "answer"] = Field(
+        "refuse", description="What happens to calls that cannot be recorded: `refuse` (503) or `answer`"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line")
+
+    @property
+    def data_folder(self) -> Path:
+        """Where this installation keeps what outlives it."""
+        home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+        return self.data or Path(home) / "cds-service"
 
     @field_validator("cors_origins", "fhir_servers", mode="before")
     @classmethod
@@ -124,7 +143,10 @@ class Settings(BaseSettings):
             read_site_terms(value)
         return value
 
-    @field_validator("value_sets", "ca_bundle", "dialect_file", "public_url", "emergency_url", mode="before")
+    @field_validator(
+        "value_sets", "ca_bundle", "dialect_file", "public_url", "emergency_url", "data", "database_url",
+        "secret_file", mode="before",
+    )  # fmt: skip
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return value or None

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 import hooks
+import tests.data_folder  # noqa: F401 - before anything reads the settings
 from cds_service.answer import Answer, answer
 from cds_service.app import create_app
 from cds_service.service import Service, Site

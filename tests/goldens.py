@@ -7,6 +7,7 @@ import sys
 
 import orjson
 
+import tests.data_folder  # noqa: F401 - before anything reads the settings
 from cds_service.app import create_app
 from cds_service.scenarios import Scenario, scenarios
 from cds_service.settings import Settings

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+import tests.data_folder  # noqa: F401 - before anything reads the settings
 from cds_service.app import create_app
 from cds_service.settings import Settings
 from tests.conftest import TODAY

@@ -11,6 +11,8 @@ import click
 import orjson
 
 from cds_service.app import load_dialects, load_services, local_day
+from cds_service.ledger.database import LedgerError
+from cds_service.ledger.ledger import Ledger, open_ledger
 from cds_service.protocol.dialect import DialectError
 from cds_service.scenarios import Scenario, UnknownScenario, find_scenario
 from cds_service.service import KnowledgeError, Service
@@ -53,6 +55,14 @@ def loaded_services(settings: Settings) -> tuple[Service, ...]:
     except DialectError as error:
         fail(f"CDS_DIALECT_FILE: {error}.")
     return services
+
+
+def opened_ledger(settings: Settings) -> Ledger:
+    """The ledger; ends the command when it cannot be opened."""
+    try:
+        return open_ledger(settings)
+    except LedgerError as error:
+        fail(str(error))
 
 
 def local_today() -> date:

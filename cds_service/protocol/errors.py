@@ -8,10 +8,11 @@
      ├─ EvidenceTruncated     412  required data is cut short, and what there is shows nothing
      ├─ BodyTooLarge          413
      ├─ NotJson               415
-     └─ UnusableContent       422  well-formed, but it cannot be answered
-         ├─ ForeignPatient    422  something in the request is about somebody else
-         └─ UnservedFhirVersion
-                              422  written in a version of FHIR that is not served
+     ├─ UnusableContent       422  well-formed, but it cannot be answered
+     │   ├─ ForeignPatient    422  something in the request is about somebody else
+     │   └─ UnservedFhirVersion
+     │                        422  written in a version of FHIR that is not served
+     └─ NotRecorded           503  the ledger cannot be written, and nothing leaves unrecorded
 
 An error names members and keys, never their values: values may be patient data.
 """
@@ -26,6 +27,7 @@ class CdsError(Exception):
 
     status = 500
     issue_type = "exception"
+    retry_after = 0  # seconds; 0 when another try does not help
 
     def __init__(self, text: str, *, where: str = "", advice: str = "") -> None:
         """`text` says what and why, `where` the member at fault, `advice` what to do."""
@@ -147,6 +149,22 @@ class EvidenceTruncated(CdsError):
             "to answer: a history that was cut short is not an empty one.",
             where=f"prefetch.{key}",
             advice=f"Send all pages under prefetch.{key}.",
+        )
+
+
+class NotRecorded(CdsError):
+    """The ledger cannot be written: what is not on record is not answered."""
+
+    status = 503
+    issue_type = "transient"
+    retry_after = 5  # seconds
+
+    def __init__(self) -> None:
+        """Nothing about the request is at fault."""
+        super().__init__(
+            "The answer could not be recorded, and this service gives none that is not on record.",
+            where="ledger",
+            advice="Try again; /readyz tells when the ledger can be written.",
         )
 
 

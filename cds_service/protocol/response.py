@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -10,8 +12,6 @@ from typing import Any
 from cds_service.fhir.codes import SYSTEM_URIS, Coding
 from cds_service.fhir.models import new_order
 from cds_service.protocol.card import Card, Suggestion
-
-_NAMESPACE = uuid.UUID("8a0f8a3e-1d0f-5c3e-9f0b-6f2f3c1c5a11")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +22,16 @@ class Addressee:
     user_id: str
     encounter_id: str | None
     seed: str
+    key: bytes = b""
 
     def for_card(self, number: int, orders: Iterable[str]) -> Addressee:
         """The same for one card of the answer: two cards of one kind are two cards."""
         return replace(self, seed="|".join([self.seed, str(number), *orders]))
 
     def uuid(self, *names: object) -> str:
-        """A stable id: the same call gives the same ids, another call others."""
-        return str(uuid.uuid5(_NAMESPACE, "|".join([self.seed, *map(str, names)])))
+        """A stable id: the same call gives the same ids, another call others, and without the key none is guessed."""
+        text = "|".join([self.seed, *map(str, names)]).encode()
+        return str(uuid.UUID(bytes=hmac.digest(self.key, text, hashlib.sha256)[:16], version=4))
 
 
 def card_json(card: Card, addressee: Addressee, extension: Mapping[str, Any]) -> dict[str, Any]:

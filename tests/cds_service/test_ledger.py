@@ -1,0 +1,296 @@
+"""The ledger: durable, chained, and silent about who the patient is."""
+
+import multiprocessing
+import os
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+from sqlalchemy import select, text
+
+from cds_service.app import create_app
+from cds_service.ledger.chain import verify
+from cds_service.ledger.database import LedgerError, LedgerUnavailable
+from cds_service.ledger.entry import Entry
+from cds_service.ledger.ledger import open_ledger
+from cds_service.ledger.tables import cards, entries, head, sealed
+from cds_service.scenarios import find_scenario
+from cds_service.settings import Settings
+from tests.conftest import TODAY
+
+STORY = find_scenario("failed-and-reordered", ["failed-esi"])
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return open_ledger(Settings(data=tmp_path))
+
+
+@pytest.fixture
+def app(tmp_path):
+    return create_app(settings=Settings(data=tmp_path, log_level="error"), today=lambda: STORY.today)
+
+
+def faults(ledger, **anchors):
+    with ledger.reading() as connection:
+        return list(verify(connection, {int(number[1:]): digest for number, digest in anchors.items()}))
+
+
+def records(ledger):
+    with ledger.reading() as connection:
+        return [orjson.loads(record) for record in connection.execute(select(entries.c.record)).scalars()]
+
+
+def plain(number):
+    return Entry("decision", {"status": 200, "test": number})
+
+
+def feedback_row(key):
+    return {
+        "key": key, "client": "open", "uuid": "u", "outcome": "accepted", "at": "2026-06-01", "is_quarantined": False,
+    }  # fmt: skip
+
+
+def alter(tmp_path, statement):
+    """What somebody with the file at hand may do."""
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+class TestWriting:
+    def test_an_entry_gets_the_next_number_and_names_the_one_before(self, ledger):
+        assert ledger.append(plain(1)) == [1]
+        assert ledger.append(plain(2), plain(3)) == [2, 3]
+        found = records(ledger)
+        assert [record["number"] for record in found] == [1, 2, 3]
+        assert found[0]["previous"] == ""
+        assert ledger.last().number == 3
+        assert faults(ledger) == []
+
+    def test_many_writers_at_once_make_one_chain(self, ledger):
+        with ThreadPoolExecutor(16) as pool:
+            numbers = list(pool.map(lambda n: ledger.append(plain(n))[0], range(300)))
+        assert sorted(numbers) == list(range(1, 301))
+        assert {record["test"] for record in records(ledger)} == set(range(300))
+        assert faults(ledger) == []
+
+    def test_processes_write_one_chain(self, tmp_path, ledger):
+        ledger.append(plain(0))
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(2) as pool:
+            pool.starmap(append_some, [(str(tmp_path), 40), (str(tmp_path), 40)])
+        assert ledger.last().number == 81
+        assert faults(ledger) == []
+
+    def test_a_forked_worker_writes_too(self, ledger):
+        ledger.append(plain(0))
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if ledger.append(plain(1)) == [2] else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert ledger.append(plain(2)) == [3]
+        assert faults(ledger) == []
+
+    def test_what_was_reported_before_is_written_once(self, ledger):
+        entry = Entry("feedback", {}, rows={"feedback": [feedback_row("k")]}, once="k")
+        other = Entry("feedback", {}, rows={"feedback": [feedback_row("l")]}, once="l")
+        assert ledger.append(entry, entry, other) == [1, None, 2]
+        assert ledger.append(entry) == [None]
+        assert faults(ledger) == []
+
+    def test_a_ledger_that_cannot_be_written_is_said_to_be(self, tmp_path, ledger):
+        ledger.append(plain(1))
+        alter(tmp_path, "ALTER TABLE entries RENAME TO elsewhere")
+        with pytest.raises(LedgerUnavailable):
+            ledger.writer.append(plain(2))
+        alter(tmp_path, "ALTER TABLE elsewhere RENAME TO entries")
+        assert ledger.append(plain(2)) == [2]
+
+    def test_a_second_start_finds_what_was_written(self, tmp_path, ledger):
+        ledger.append(plain(1))
+        again = open_ledger(Settings(data=tmp_path))
+        assert again.append(plain(2)) == [2]
+        assert again.secrets == ledger.secrets
+
+
+def append_some(folder, count):
+    ledger = open_ledger(Settings(data=folder))
+    for number in range(count):
+        ledger.append(plain(number))
+
+
+class TestOpening:
+    def test_commits_outlast_a_power_cut(self, ledger):
+        with ledger.engine.connect() as connection:
+            assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+            assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
+
+    def test_a_folder_that_cannot_be_made_is_named(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(LedgerError, match="CDS_DATA"):
+            open_ledger(Settings(data=tmp_path / "file" / "below"))
+
+    def test_a_file_that_is_no_database_is_named(self, tmp_path):
+        (tmp_path / "ledger.db").write_text("not a database, and long enough to look like one " * 100)
+        with pytest.raises(LedgerError, match="not a database"):
+            open_ledger(Settings(data=tmp_path))
+
+    @pytest.mark.parametrize("url", ["nonsense", "postgresql:/", "oracle9://host/name"])
+    def test_an_address_that_is_none_is_told(self, tmp_path, url):
+        with pytest.raises(LedgerError, match="CDS_DATABASE_URL"):
+            open_ledger(Settings(data=tmp_path, database_url=url))
+
+    def test_a_password_is_not_repeated(self, tmp_path):
+        pytest.importorskip("psycopg", reason="needs the extra 'postgres'")
+        with pytest.raises(LedgerError) as refused:
+            open_ledger(Settings(data=tmp_path, database_url="postgresql://user:hunter2@127.0.0.1:1/none"))
+        assert "hunter2" not in str(refused.value)
+
+
+ALTERATIONS = {
+    "a record": "UPDATE entries SET record = replace(record, '200', '412') WHERE number = 2",
+    "a hash": "UPDATE entries SET hash = 'f' || substr(hash, 2) WHERE number = 2",
+    "a kind": "UPDATE entries SET kind = 'other' WHERE number = 2",
+    "a time": "UPDATE entries SET at = '2020-01-01T00:00:00.000000Z' WHERE number = 2",
+    "an entry taken out": "DELETE FROM entries WHERE number = 2",
+    "the last entry taken out": "DELETE FROM entries WHERE number = 4",
+    "two entries swapped": "UPDATE entries SET number = CASE number WHEN 2 THEN -3 ELSE -2 END WHERE number IN (2, 3)",
+    "an entry put in": "INSERT INTO entries SELECT 99, kind, at, record, hash FROM entries WHERE number = 4",
+    "a card": "UPDATE cards SET card = 'OTHER'",
+    "who a card was shown to": "UPDATE cards SET client = 'other'",
+    "a card that was withheld": "UPDATE cards SET is_shown = 1 - is_shown",
+    "a card taken out": "DELETE FROM cards",
+    "a card put in": "INSERT INTO cards SELECT number, 9, client, uuid, card, same, same_encounter, is_shown FROM cards",
+    "what became of a card": "UPDATE feedback SET outcome = 'overridden'",
+    "feedback taken out": "DELETE FROM feedback",
+    "sealed content": "UPDATE sealed SET content = x'00'",
+    "a stray card": "INSERT INTO cards SELECT 77, 0, client, uuid, card, same, same_encounter, is_shown FROM cards",
+}
+
+
+class TestVerifying:
+    @pytest.fixture
+    def written(self, ledger):
+        card = {
+            "position": 0, "client": "open", "uuid": "u", "card": "C", "same": "s", "same_encounter": None,
+            "is_shown": True,
+        }  # fmt: skip
+        ledger.append(plain(1))
+        ledger.append(Entry("decision", {"status": 200}, rows={"cards": [card]}))
+        ledger.append(
+            Entry(
+                "feedback",
+                {},
+                rows={"feedback": [feedback_row("k")]},
+                sealed={"comment": (b"closed", datetime(2027, 1, 1, tzinfo=UTC))},
+                once="k",
+            )
+        )
+        ledger.append(plain(2))
+        return ledger
+
+    def test_an_untouched_ledger_has_no_faults(self, written):
+        assert faults(written) == []
+
+    @pytest.mark.parametrize("statement", ALTERATIONS.values(), ids=ALTERATIONS)
+    def test_what_was_altered_is_found(self, written, tmp_path, statement):
+        alter(tmp_path, statement)
+        assert faults(written) != []
+
+    def test_what_was_sealed_may_go_when_its_time_is_over(self, written, tmp_path):
+        alter(tmp_path, "DELETE FROM sealed")
+        assert faults(written) == []
+
+    def test_a_ledger_chained_anew_does_not_match_an_anchor(self, written, tmp_path):
+        anchor = written.last()
+        with written.engine.begin() as connection:
+            connection.execute(text("DELETE FROM entries WHERE number = 4"))
+            third = connection.execute(select(entries.c.hash).where(entries.c.number == 3)).scalar_one()
+            connection.execute(head.update().values(number=3, hash=third))
+        assert faults(written) == []
+        assert faults(written, _4=anchor.hash) == ["entry 4: is not there, and an anchor names it"]
+        written.append(plain(5))
+        assert faults(written, _4=anchor.hash) == ["entry 4: is not the one of the anchor"]
+
+
+class TestCalls:
+    def post(self, app, **changes):
+        return app.test_client().post("/cds-services/failed-esi", json={**STORY.request(), **changes})
+
+    def ledger_of(self, tmp_path):
+        return open_ledger(Settings(data=tmp_path))
+
+    def test_a_card_is_on_record_before_it_leaves(self, app, tmp_path):
+        answer = self.post(app).get_json()
+        ledger = self.ledger_of(tmp_path)
+        (record,) = records(ledger)
+        assert record["status"] == 200
+        assert record["cards"] == [
+            {"card": "FAILED-ESI-NEXT-TIER", "uuid": answer["cards"][0]["uuid"], "isShown": True}
+        ]
+        assert "TIER-1" in record["rules"]
+        assert record["knowledge"] == "2026.1"
+        with ledger.reading() as connection:
+            assert connection.execute(select(cards.c.uuid)).scalars().all() == [answer["cards"][0]["uuid"]]
+        assert faults(ledger) == []
+
+    def test_silence_is_on_record_with_its_reason(self, app, tmp_path):
+        request = STORY.request()
+        request["context"]["selections"] = []
+        assert self.post(app, **request).get_json() == {"cards": []}
+        (record,) = records(self.ledger_of(tmp_path))
+        assert record["silence"] == ["nothing-selected"]
+
+    def test_a_refusal_is_on_record(self, app, tmp_path):
+        request = STORY.request()
+        del request["prefetch"]["procedures"]
+        assert self.post(app, **request).status_code == 412
+        (record,) = records(self.ledger_of(tmp_path))
+        assert (record["status"], record["where"]) == (412, "prefetch.procedures")
+
+    def test_no_identifier_of_the_patient_is_on_record(self, app, tmp_path):
+        request = STORY.request()
+        self.post(app, **request)
+        stored = (tmp_path / "ledger.db").read_bytes() + (tmp_path / "ledger.db-wal").read_bytes()
+        ids = {request["context"]["patientId"], request["context"]["encounterId"]}
+        ids |= {entry["resource"]["id"] for entry in request["prefetch"]["procedures"]["entry"]}
+        assert [one for one in ids if one.encode() in stored] == []
+
+    def test_the_same_call_gets_the_same_ids_and_another_installation_others(self, app, tmp_path):
+        first = self.post(app).get_json()["cards"][0]["uuid"]
+        assert self.post(app).get_json()["cards"][0]["uuid"] == first
+        other = create_app(settings=Settings(data=tmp_path / "other", log_level="error"), today=lambda: STORY.today)
+        assert self.post(other).get_json()["cards"][0]["uuid"] != first
+
+    def test_nothing_leaves_unrecorded(self, app, tmp_path):
+        self.post(app)
+        alter(tmp_path, "ALTER TABLE head RENAME TO elsewhere")
+        refused = self.post(app)
+        assert refused.status_code == 503
+        assert refused.headers["Retry-After"] == "5"
+        assert refused.get_json()["issue"][0]["code"] == "transient"
+        assert app.test_client().get("/readyz").status_code == 503
+        assert app.test_client().get("/livez").status_code == 200
+
+    def test_a_site_may_choose_to_answer_all_the_same(self, tmp_path):
+        settings = Settings(data=tmp_path, log_level="error", without_ledger="answer")
+        app = create_app(settings=settings, today=lambda: TODAY)
+        alter(tmp_path, "ALTER TABLE head RENAME TO elsewhere")
+        answered = self.post(app)
+        assert answered.status_code == 200
+        assert answered.get_json()["cards"] != []
+        assert app.test_client().get("/readyz").status_code == 503
+
+
+def test_sealed_content_is_stored_beside_the_record(ledger):
+    until = datetime(2027, 1, 1, tzinfo=UTC)
+    ledger.append(Entry("feedback", {}, sealed={"comment": (b"closed", until)}))
+    (record,) = records(ledger)
+    with ledger.reading() as connection:
+        row = connection.execute(select(sealed)).one()
+    assert (row.number, row.purpose, row.content) == (1, "comment", b"closed")
+    assert list(record["sealed"]) == ["comment"]
