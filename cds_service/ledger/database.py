@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from cds_service.ledger.tables import head
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
+_LOCK_HEAD = select(head.c.number, head.c.hash).with_for_update()
 _BUSY = 30  # seconds that a writer waits for another one
 
 
@@ -62,7 +63,7 @@ def upgrade(engine: Engine) -> None:
 
 def lock_head(connection: Connection) -> tuple[int, str]:
     """Number and hash of the last entry; other writers wait until this transaction ends."""
-    found = connection.execute(select(head.c.number, head.c.hash).with_for_update()).one()
+    found = connection.execute(_LOCK_HEAD).one()
     return found.number, found.hash
 
 

@@ -17,6 +17,8 @@ from cds_service.ledger.entry import Entry, Row, instant
 from cds_service.ledger.tables import entries, feedback, head, metadata, sealed
 
 _MOST_TOGETHER = 256
+_INSERT = {name: insert(table) for name, table in metadata.tables.items()}  # made once: making one takes longer than it
+_MOVE_HEAD = update(head)
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,8 @@ class _Batch:
         numbers = [[self._chain(entry) for entry in group] for group in groups]
         for name, rows in self._rows.items():
             if rows:
-                self._connection.execute(insert(metadata.tables[name]), rows)
-        self._connection.execute(update(head).values(number=self._link.number, hash=self._link.hash))
+                self._connection.execute(_INSERT[name], rows)
+        self._connection.execute(_MOVE_HEAD, {"number": self._link.number, "hash": self._link.hash})
         return numbers
 
     def _written_before(self, keys: list[str]) -> set[str]:
