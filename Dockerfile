@@ -1,17 +1,21 @@
-# Two stages: build the wheel, then a slim image that holds nothing but Python and the service.
+# Two stages: build the wheel, then a slim image that holds nothing but Python and the service. What others wrote comes
+# from the locks, by its hash (make lock).
 FROM python:3.13-slim AS build
 WORKDIR /src
-RUN pip install --no-cache-dir "build>=1.2"
+COPY requirements-build.lock ./
+RUN pip install --no-cache-dir --require-hashes --no-deps --only-binary :all: -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY cds_service cds_service
 COPY hooks hooks
 COPY fixtures fixtures
-RUN python -m build --wheel --outdir /dist
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /dist .
 
 FROM python:3.13-slim
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 CDS_HOST=0.0.0.0 CDS_PORT=8000 CDS_DATA=/data
+COPY requirements.lock /tmp/
 COPY --from=build /dist/*.whl /tmp/
-RUN pip install --no-cache-dir /tmp/*.whl && rm /tmp/*.whl && \
+RUN pip install --no-cache-dir --require-hashes --no-deps --only-binary :all: -r /tmp/requirements.lock && \
+    pip install --no-cache-dir --no-deps --no-index /tmp/*.whl && rm /tmp/*.whl /tmp/requirements.lock && pip check && \
     python -m compileall -q /usr/local/lib/python3.13/site-packages
 # No home, no shell, no write access: the root file system may be mounted read-only.
 RUN useradd --system --uid 65532 --no-create-home --shell /usr/sbin/nologin cds && install -d -o cds /data

@@ -5,8 +5,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 NODE   := tests/fhir_server_node
 MUTMUT := $(VENV)/.mutmut
+UV     := $(VENV)/.uv
+FLOORS := $(VENV)/floors
 
-.PHONY: help demo test lint types unit format serve knowledge docs postman goldens bench bench-fetch fhir-server mutation clean
+.PHONY: help demo test lint types unit format serve knowledge docs postman goldens bench bench-fetch fhir-server mutation lock sbom floors clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -72,6 +74,23 @@ mutation: $(MUTMUT) ## Change the deciding code in thousands of ways and count w
 	rm -rf mutants
 	$(BIN)/mutmut run $(if $(PROCESSES),--max-children $(PROCESSES))
 	$(BIN)/python -m tests.mutation
+
+$(UV): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[lock]'
+	@touch $@
+
+lock: $(UV) ## Pin what the image installs, with hashes; make lock OPTIONS=--upgrade takes the newest versions
+	$(BIN)/python -m tests.supply lock $(OPTIONS)
+
+sbom: $(STAMP) ## List what the image installs in dist/sbom.json (CycloneDX)
+	$(BIN)/python -m tests.supply sbom dist/sbom.json
+
+floors: $(STAMP) ## Test with the lowest versions that pyproject.toml allows, in a virtual environment of their own
+	$(PYTHON) -m venv --clear $(FLOORS)
+	$(BIN)/python -m tests.supply floors > $(FLOORS)/constraints.txt
+	$(FLOORS)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' \
+	  --constraint $(FLOORS)/constraints.txt
+	$(FLOORS)/bin/python -m pytest -p no:cacheprovider tests/cds_service tests/conformance tests/test_scenarios.py tests/test_clients.py
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) dist build mutants $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

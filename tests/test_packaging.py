@@ -33,12 +33,13 @@ def test_the_wheel_holds_the_pathway_the_value_sets_the_fixtures_and_the_notices
     assert not [name for name in names if name.startswith(("tests/", "bench/"))]
 
 
-def test_the_demo_runs_from_the_wheel_in_a_fresh_environment(wheel, tmp_path):
+def test_the_demo_runs_from_the_wheel_and_the_lock_in_a_fresh_environment(wheel, tmp_path):
+    """As the Dockerfile installs it: everything by its hash, and nothing that is not locked."""
     venv.create(tmp_path / "venv", with_pip=True)
-    python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", str(wheel)], check=True, capture_output=True, cwd=tmp_path
-    )
+    pip = [tmp_path / "venv" / "bin" / "python", "-m", "pip"]
+    lock = ["--require-hashes", "--only-binary", ":all:", "-r", str(ROOT / "requirements.lock")]
+    for options in (["install", "--no-deps", *lock], ["install", "--no-deps", "--no-index", str(wheel)], ["check"]):
+        subprocess.run([*pip, *options], check=True, capture_output=True, cwd=tmp_path)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CDS_")}
     demo = [tmp_path / "venv" / "bin" / "cds-service", "demo"]
     done = subprocess.run(demo, capture_output=True, text=True, cwd=tmp_path, env=clean, timeout=120, check=True)
