@@ -43,7 +43,9 @@ def request_json(method: str, address: str, url: str, body: bytes | None = None)
     try:
         with open_session(url) as session:
             headers = {"Content-Type": "application/json"}
-            response = session.request(method, address, data=body, headers=headers, timeout=_TIMEOUT)
+            response = session.request(
+                method, address, data=body, headers=headers, timeout=_TIMEOUT, allow_redirects=False
+            )
         answered = response.json()
     except requests.JSONDecodeError:
         fail(f"{url}: the answer is not JSON; is this a CDS Hooks service?")
