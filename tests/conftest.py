@@ -16,6 +16,8 @@ from cds_service.service import Service, Site
 from cds_service.settings import Settings
 from hooks.failed_esi.knowledge import Knowledge, read_knowledge
 
+pytest_plugins = ["tests.hazards"]
+
 TODAY = date(2026, 6, 1)
 
 # A slow machine is no failure: times are measured in bench/, never asserted.
