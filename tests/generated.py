@@ -18,6 +18,7 @@ from cds_service.terminal import cards_text
 from hooks.failed_esi.knowledge import Knowledge, read_knowledge
 from hooks.failed_esi.page import PARTS
 from tests.conformance.items import items_table
+from tests.hazards import hazards_page, threats_table
 
 ROOT = Path(__file__).parent.parent
 
@@ -75,6 +76,8 @@ GENERATED = {
     ("README.md", "card"): demo_card,
     ("README.md", "answer"): demo_answer,
     ("docs/conformance.md", "items"): items_table,
+    ("docs/hazards.md", "hazards"): hazards_page,
+    ("SECURITY.md", "threats"): threats_table,
     **{("hooks/failed_esi/README.md", name): partial(part, name) for name in PARTS},
 }
 
