@@ -8,7 +8,7 @@ MUTMUT := $(VENV)/.mutmut
 UV     := $(VENV)/.uv
 FLOORS := $(VENV)/floors
 
-.PHONY: help demo test lint types unit format serve knowledge docs postman goldens bench bench-fetch fhir-server mutation lock sbom floors clean
+.PHONY: help demo test lint types unit format serve knowledge docs postman goldens bench bench-fetch prove fhir-server mutation lock sbom floors clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -60,6 +60,9 @@ bench: $(STAMP) ## Load figures against the floor, one table
 
 bench-fetch: $(STAMP) ## What a request without prefetch waits for, beside its slowest query
 	$(BIN)/python -m bench.fetch
+
+prove: $(STAMP) ## Everything the service must withstand, at full size; writes docs/proof.md (an hour and more)
+	$(BIN)/python -m bench.faults.prove $(if $(SCALE),--scale $(SCALE))
 
 fhir-server: ## Run a FHIR server in memory on http://127.0.0.1:8080/fhir, for tests by hand; needs Node 20.19 or newer
 	@command -v npm >/dev/null || { echo "Node and npm are needed: https://nodejs.org" >&2; exit 2; }

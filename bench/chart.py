@@ -22,7 +22,7 @@ def request_of_size(resources: int) -> bytes:
     body = scenario.request(date.today())  # noqa: DTZ011 - the service uses the machine's day as well
     prefetch = body["prefetch"]
     present = 1 + sum(len(bundle["entry"]) for key, bundle in prefetch.items() if key != "patient")
-    rng = random.Random(SEED)  # noqa: S311 - noise, not a secret
+    rng = random.Random(SEED)
     for number in range(resources - present):
         key, resource = _noise(rng, number, body["context"]["patientId"])
         prefetch[key]["entry"].append({"fullUrl": f"urn:uuid:{number}", "resource": resource})

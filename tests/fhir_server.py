@@ -57,7 +57,7 @@ class FakeFhirServer:
     def answer(self, path: str) -> bytes:
         """The body for a path: a read of one resource, or one page of a search."""
         url = urlsplit(path)
-        _, kind, *rest = url.path.strip("/").split("/")
+        kind, *rest = url.path.strip("/").split("/")[1:] or [""]
         found = [resource for resource in self.chart if resource["resourceType"] == kind]
         if rest:
             return orjson.dumps(next((r for r in found if r.get("id") == rest[0]), {}))
@@ -79,7 +79,7 @@ class FakeFhirServer:
             while head := _read_head(connection):
                 path, headers = _parse(head)
                 self.seen.append((path, headers))
-                kind = urlsplit(path).path.strip("/").split("/")[1]
+                kind = urlsplit(path).path.strip("/").partition("/")[2].partition("/")[0]
                 exchange = Exchange(connection, path, headers, self.answer(path), self)
                 self.faults.get(kind, self.otherwise)(exchange)
 
