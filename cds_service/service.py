@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
 
-from cds_service.fhir.codes import CodeIndex
+from cds_service.fhir.codes import CodeIndex, Coding
 from cds_service.fhir.reader import IsRelevant
 from cds_service.fhir.record import Order, PatientRecord
 from cds_service.protocol.card import Card, NewOrder
@@ -85,6 +85,7 @@ class Service:
     demo: str  # the scenario that shows what the service does
     sample_orders: Mapping[str, NewOrder]  # one draft of each kind of order, for testers; the first is the usual one
     concerns: Callable[[Order], bool]  # whether a selected order is this service's business at all
+    override_reasons: tuple[Coding, ...]  # those that its cards offer, by which feedback is counted
     codes: CodeIndex  # its value sets: a resource whose code is in one of them is read
     is_relevant: IsRelevant  # whether another resource, of this type and with these words, is read too
     check: Callable[[], Iterable[str]]  # cross-checks the files thoroughly; raises KnowledgeError

@@ -14,7 +14,7 @@ from hooks.failed_esi.attributes import check_attributes, source_attributes
 from hooks.failed_esi.cards import Addresses, Writer
 from hooks.failed_esi.checks import check_all, require_consistent
 from hooks.failed_esi.decision import Case, Pathway
-from hooks.failed_esi.knowledge import Knowledge, read_knowledge
+from hooks.failed_esi.knowledge import Knowledge, local, read_knowledge
 from hooks.failed_esi.orders import read_intents
 from hooks.failed_esi.page import write_page
 from hooks.failed_esi.relevance import concerns, is_relevant, prefetch
@@ -44,6 +44,7 @@ def service(site: Site) -> Service:
         sample_orders=sample_orders(knowledge),
         advise=partial(advise, knowledge=knowledge, addresses=_addresses(site, knowledge)),
         concerns=partial(concerns, knowledge=knowledge),
+        override_reasons=tuple(local(code, text) for code, text in knowledge.wording["override"].items()),
         codes=knowledge.codes,
         is_relevant=partial(is_relevant, knowledge=knowledge),
         check=partial(_check, knowledge),
