@@ -11,6 +11,7 @@ from cds_service.fhir.evidence import Evidence, Resource, Search, gather
 from cds_service.fhir.models import nonconformities
 from cds_service.fhir.reader import read_record, reference_of
 from cds_service.fhir.record import PatientRecord
+from cds_service.protocol.card import Suggestion
 from cds_service.protocol.errors import EvidenceTruncated
 from cds_service.protocol.hook_request import HookRequest
 from cds_service.protocol.response import Addressee, card_json
@@ -49,6 +50,13 @@ class Answer:
     def card_ids(self, key: bytes) -> list[str]:
         """The uuids of the cards, in their order."""
         return [addressee.uuid(advised.card.id) for advised, addressee in self._addressed(key)]
+
+    def suggestions(self, key: bytes) -> list[dict[str, str]]:
+        """Of each card the uuids of its suggestions, with the code of what they order, or "remove"."""
+        return [
+            {addressee.uuid(advised.card.id, n): _meaning(s) for n, s in enumerate(advised.card.suggestions)}
+            for advised, addressee in self._addressed(key)
+        ]
 
     def _addressed(self, key: bytes) -> list[tuple[Advised, Addressee]]:
         request = self.request
@@ -148,6 +156,12 @@ def _nonconforming(resources: Mapping[str, Resource], advice: Advice) -> tuple[s
         if (elements := nonconformities(resources[reference]))
     }
     return tuple(sorted(found))
+
+
+def _meaning(suggestion: Suggestion) -> str:
+    if suggestion.create is None:
+        return "remove"
+    return suggestion.create.codings[0].code if suggestion.create.codings else suggestion.create.kind
 
 
 def _without_empty(members: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from cds_service.ledger.entry import Entry, Row
 from cds_service.ledger.ledger import Ledger
 from cds_service.log import safe_id
 from cds_service.protocol.errors import CdsError
-from cds_service.service import Decision, Service
+from cds_service.service import Advised, Decision, Service
 from cds_service.trust.secrets import Secrets
 
 _LONGEST = 255  # characters of a name that a client gives; FHIR allows ids of 64
@@ -39,6 +39,7 @@ def decision_entry(call: Call, answered: Answer, shown: Collection[str], respons
     secrets = ledger.secrets
     rows = card_rows(call.client, answered, shown, ledger)
     decisions = answered.advice.decisions
+    suggestions = answered.suggestions(ledger.card_key(call.client))
     members = {
         **_call_members(call, ledger),
         "status": 200,
@@ -46,7 +47,7 @@ def decision_entry(call: Call, answered: Answer, shown: Collection[str], respons
         "user": request.user_id[:_LONGEST],
         "patient": secrets.digest("patient", call.client, request.patient_id),
         "encounter": secrets.digest("encounter", call.client, request.encounter_id) if request.encounter_id else "",
-        "cards": [{"uuid": row["uuid"], "card": row["card"], "isShown": row["is_shown"]} for row in rows],
+        "cards": [_card_members(*card) for card in zip(rows, answered.advice.cards, suggestions, strict=True)],
         "silence": [decision.silence for decision in decisions if decision.silence],
         "outcomes": [decision.outcome for decision in decisions if decision.outcome],
         "rules": sorted({rule for decision in decisions for rule in decision.rules}),
@@ -90,6 +91,16 @@ def card_rows(client: str, answered: Answer, shown: Collection[str], ledger: Led
     ]
 
 
+def _card_members(row: Row, advised: Advised, suggestions: Mapping[str, str]) -> Row:
+    """A card as the record holds it: what feedback names, and what reports are about."""
+    return {
+        "uuid": row["uuid"],
+        "card": row["card"],
+        "isShown": row["is_shown"],
+        **_present({"rules": list(advised.decision.rules), "suggestions": dict(suggestions)}),
+    }
+
+
 def same_card(
     secrets: Secrets, client: str, answered: Answer, card: str, decision: Decision, encounter: str = ""
 ) -> str:
@@ -126,4 +137,4 @@ def _digest_of(secrets: Secrets, name: str, resource: Mapping[str, Any]) -> str:
 
 
 def _present(members: Row) -> Row:
-    return {name: value for name, value in members.items() if value not in ("", [], None)}
+    return {name: value for name, value in members.items() if value not in ("", [], {}, None)}

@@ -229,9 +229,12 @@ class TestCalls:
         ledger = self.ledger_of(tmp_path)
         (record,) = records(ledger)
         assert record["status"] == 200
-        assert record["cards"] == [
-            {"card": "FAILED-ESI-NEXT-TIER", "uuid": answer["cards"][0]["uuid"], "isShown": True}
-        ]
+        (shown,) = answer["cards"]
+        (card,) = record["cards"]
+        assert (card["card"], card["uuid"], card["isShown"]) == ("FAILED-ESI-NEXT-TIER", shown["uuid"], True)
+        assert card["rules"] == shown["extension"]["org.cds-service.decision"]["rules"]
+        assert list(card["suggestions"]) == sorted(suggestion["uuid"] for suggestion in shown["suggestions"])
+        assert set(card["suggestions"].values()) == {"repeat-imaging", "remove"}
         assert "TIER-1" in record["rules"]
         assert record["knowledge"] == "2026.1"
         with ledger.reading() as connection:
