@@ -18,12 +18,13 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 
 import hooks
 from cds_service.answer import Answer, answer
-from cds_service.examples import examples
+from cds_service.examples import Example, examples, feedback_examples
 from cds_service.fhir.deadline import Deadline
 from cds_service.fhir.models import warm_up
 from cds_service.fhir.server import FhirServers
 from cds_service.html_page import SECURITY_HEADERS, html_page
 from cds_service.ledger.decisions import Call, decision_entry, refusal_entry
+from cds_service.ledger.feedback import Inbox
 from cds_service.ledger.ledger import open_ledger
 from cds_service.log import configure, safe_id
 from cds_service.protocol.dialect import DEFAULT, Dialect, Dialects, read_dialect
@@ -41,6 +42,7 @@ from cds_service.protocol.errors import (
     UnusableContent,
     operation_outcome,
 )
+from cds_service.protocol.feedback import read_feedback
 from cds_service.protocol.openapi import openapi_json
 from cds_service.service import Service, Site
 from cds_service.settings import Settings, read_settings
@@ -93,7 +95,11 @@ def create_app(
 
     @lru_cache(maxsize=1)
     def description(on: date) -> bytes:
-        shown = {service.id: tuple(examples(service, on, ledger.card_key(OPEN))) for service in services}
+        shown: dict[str, tuple[Example, ...]] = {}
+        for service in services:
+            path = f"/cds-services/{service.id}"
+            shown[path] = tuple(examples(service, on, ledger.card_key(OPEN)))
+            shown[f"{path}/feedback"] = tuple(feedback_examples(shown[path], on))
         return orjson.dumps(openapi_json(services, settings.public_url, shown))
 
     @app.get("/cds-services")
@@ -120,6 +126,21 @@ def create_app(
         ledger.append(decision_entry(record, answered, shown, leaving, ledger))
         _log_call(answered, time.perf_counter() - started)
         return Response(leaving, content_type="application/json")
+
+    @app.post("/cds-services/<service_id>/feedback")
+    def feedback(service_id: str) -> Response:
+        service = service_of(service_id)
+        reports, skipped = read_feedback(read_json(_read_body(settings.max_body), settings.max_depth))
+        taken = Inbox(ledger, OPEN, service, settings.comment_days).take(reports)
+        log.info(
+            "feedback",
+            service=service.id,
+            reports=taken.new,
+            repeated=taken.repeated,
+            quarantined=taken.quarantined,
+            skipped=skipped,
+        )
+        return _json({})
 
     @app.get("/knowledge/<service_id>")
     def knowledge(service_id: str) -> Response:

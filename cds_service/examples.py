@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -35,6 +35,22 @@ def examples(service: Service, today: date, key: bytes = b"") -> Iterator[Exampl
         if story in first.values():
             request = story.request(today)
             yield Example(story.name, story.story, request, *_answered(service, request, today, key))
+
+
+def feedback_examples(shown: Iterable[Example], today: date) -> Iterator[Example]:
+    """What a client may report of the first card with suggestions: that one was taken, or why none was."""
+    cards = (card for example in shown for card in example.body.get("cards", ()))
+    card = next((card for card in cards if {"suggestions", "overrideReasons"} <= card.keys()), None)
+    if card:
+        accepted = {"acceptedSuggestions": [{"id": card["suggestions"][0]["uuid"]}]}
+        overridden = {"overrideReason": {"reason": card["overrideReasons"][0], "userComment": "Discussed."}}
+        yield _reported("accepted", "A suggestion of the card was taken.", card["uuid"], accepted, today)
+        yield _reported("overridden", "The card was put aside, and for this reason.", card["uuid"], overridden, today)
+
+
+def _reported(outcome: str, story: str, card: str, more: Mapping[str, Any], today: date) -> Example:
+    entry = {"card": card, "outcome": outcome, **more, "outcomeTimestamp": f"{today}T12:00:00Z"}
+    return Example(outcome, story, {"feedback": [entry]}, 200, {})
 
 
 def _kind(scenario: Scenario) -> tuple[object, ...]:

@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     without_ledger: Literal["refuse", "answer"] = Field(
         "refuse", description="What happens to calls that cannot be recorded: `refuse` (503) or `answer`"
     )
+    comment_days: int = Field(
+        365, ge=1, le=3650, description="Days for which the free text of feedback is kept, encrypted"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line")
 
     @property

@@ -27,6 +27,7 @@ The people are invented. Before a request is sent, the days of its story are set
 answers are those of {TODAY}.
 """
 _DAY = re.compile(r'(?<=")\d{4}-\d{2}-\d{2}(?=")')
+_UUIDS = re.compile(r'"(card|id)": "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"')
 _HEADERS = [{"key": "Content-Type", "value": "application/json"}]
 # Sets {{day-77}} to the day 77 days ago, so that every story ends today.
 _DAYS = """\
@@ -36,6 +37,14 @@ for (const name of days) {
   day.setDate(day.getDate() - Number(name.slice(4)));
   const parts = [day.getFullYear(), day.getMonth() + 1, day.getDate()];
   pm.variables.set(name, parts.map(part => String(part).padStart(2, '0')).join('-'));
+}"""
+
+# Keeps the ids of a card, for feedback on it: those of another installation are others.
+_KEEP = """\
+const card = (pm.response.json().cards || []).find(each => each.suggestions);
+if (card) {
+  pm.collectionVariables.set('card', card.uuid);
+  pm.collectionVariables.set('id', card.suggestions[0].uuid);
 }"""
 
 
@@ -85,11 +94,12 @@ def _calls(path: str, operation: Json) -> Iterator[Json]:
 
 def _item(name: str, status: str, request: Json, *saved: Json) -> Json:
     tests = [f"pm.test('answers {status}', () => pm.response.to.have.status({status}));"]
-    for each in saved:
+    for each in saved if not request["url"]["raw"].endswith("/feedback") else ():
         count = len(orjson.loads(each["body"]).get("cards", ()))
         tests.append(
             f"pm.test('cards: {count}', () => pm.expect(pm.response.json().cards || []).to.have.length({count}));"
         )
+        tests.append(_KEEP)
     return {"name": name, "event": [_script("test", "\n".join(tests))], "request": request, "response": list(saved)}
 
 
@@ -98,6 +108,8 @@ def _request(method: str, path: str, body: Json | None = None) -> Json:
     if body is None:
         return {"method": method, "header": [], "url": url}
     raw = _DAY.sub(_variable, _text(body))
+    if path.endswith("/feedback"):
+        raw = _UUIDS.sub(r'"\1": "{{\1}}"', raw)
     return {"method": method, "header": _HEADERS, "url": url, "body": {"mode": "raw", "raw": raw, **_language()}}
 
 

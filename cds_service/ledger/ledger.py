@@ -39,12 +39,19 @@ class Ledger:
     def append(self, *entries: Entry) -> list[int | None]:
         """Write durably. Raises NotRecorded, unless the site chose to answer without a ledger."""
         try:
+            return self.keep(*entries)
+        except NotRecorded:
+            if self.is_required:
+                raise
+            return [None] * len(entries)
+
+    def keep(self, *entries: Entry) -> list[int | None]:
+        """Write durably what must not be lost, whatever the site chose. Raises NotRecorded."""
+        try:
             return self.writer.append(*entries)
         except LedgerUnavailable as error:
             log.error("not recorded", error=str(error))
-            if self.is_required:
-                raise NotRecorded from None
-            return [None] * len(entries)
+            raise NotRecorded from None
 
     def card_key(self, client: str) -> bytes:
         """The key behind the ids of the cards that a client gets."""

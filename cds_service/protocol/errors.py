@@ -153,7 +153,7 @@ class EvidenceTruncated(CdsError):
 
 
 class NotRecorded(CdsError):
-    """The ledger cannot be written: what is not on record is not answered."""
+    """The ledger cannot be written: what is not on record is not answered, and no report is confirmed."""
 
     status = 503
     issue_type = "transient"
@@ -162,7 +162,7 @@ class NotRecorded(CdsError):
     def __init__(self) -> None:
         """Nothing about the request is at fault."""
         super().__init__(
-            "The answer could not be recorded, and this service gives none that is not on record.",
+            "Nothing can be recorded now, and this service answers nothing that is not on record.",
             where="ledger",
             advice="Try again; /readyz tells when the ledger can be written.",
         )

@@ -12,7 +12,7 @@ from cds_service.protocol.schemas import schemas
 from cds_service.service import Service
 
 Json = dict[str, Any]
-Examples = Mapping[str, Sequence[Example]]  # by service id
+Examples = Mapping[str, Sequence[Example]]  # by path
 
 _DESCRIPTION = """\
 A [CDS Hooks](https://cds-hooks.org) 2.0 service over FHIR R4.
@@ -34,7 +34,9 @@ _REFUSALS = (
     errors.NotJson,
     errors.UnusableContent,
     errors.ForeignPatient,
+    errors.NotRecorded,
 )
+_FEEDBACK_REFUSALS = (errors.BadRequest, errors.BodyTooLarge, errors.NotJson, errors.NotRecorded)
 _FAILURE = ("The service failed on this request; nothing was evaluated.",)
 _CORS = {"Access-Control-Allow-Origin": {"$ref": "#/components/headers/AllowOrigin"}}
 
@@ -43,7 +45,7 @@ def openapi_json(services: Iterable[Service], base_url: str | None, examples: Ex
     """Describe the service as OpenAPI 3.1."""
     paths: Json = {"/cds-services": {"get": _get("discover", "Discovery", "CDS Hooks", _ref("Discovery"))}}
     for service in services:
-        paths |= _paths_of(service, examples.get(service.id, ()))
+        paths |= _paths_of(service, examples)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -59,12 +61,14 @@ def openapi_json(services: Iterable[Service], base_url: str | None, examples: Ex
     }
 
 
-def _paths_of(service: Service, examples: Sequence[Example]) -> Json:
+def _paths_of(service: Service, examples: Examples) -> Json:
+    path = f"/cds-services/{service.id}"
     page = f"/knowledge/{service.id}"
     attributes = _get(f"source-attributes-{service.id}", "Source attributes", "Knowledge", {"type": "object"})
     html = _get(f"knowledge-{service.id}", "What the advice rests on", "Knowledge", {"type": "string"}, "text/html")
     return {
-        f"/cds-services/{service.id}": {"post": _call(service, examples)},
+        path: {"post": _call(service, examples.get(path, ()))},
+        f"{path}/feedback": {"post": _feedback(service, examples.get(f"{path}/feedback", ()))},
         page: {"get": html},
         f"{page}/source-attributes.json": {"get": attributes},
     }
@@ -86,15 +90,31 @@ def _get(operation_id: str, summary: str, tag: str, schema: Json, content_type: 
 def _call(service: Service, examples: Sequence[Example]) -> Json:
     """Describe the call of a service, each request example beside the answer of the same name."""
     schema = {"allOf": [_ref("HookRequest"), {"type": "object", "properties": _members(service)}]}
-    sent = {e.name: {"summary": e.story, "value": e.request} for e in examples}
     return {
         "operationId": f"call-{service.id}",
         "summary": service.title,
         "description": "\n".join(f"* `{hook}`: {text}" for hook, text in service.hooks.items()),
         "tags": ["CDS Hooks"],
-        "requestBody": {"required": True, "content": {"application/json": _content(schema, sent)}},
-        "responses": _answers(examples),
+        "requestBody": _sent(schema, examples),
+        "responses": _answers("Cards, or none", "Cards", _REFUSALS, examples),
     }
+
+
+def _feedback(service: Service, examples: Sequence[Example]) -> Json:
+    """Describe where feedback on the cards of a service is sent."""
+    return {
+        "operationId": f"feedback-{service.id}",
+        "summary": "What became of cards",
+        "description": "Stored durably before it is answered, and once however often it is sent.",
+        "tags": ["CDS Hooks"],
+        "requestBody": _sent(_ref("Feedback"), examples),
+        "responses": _answers("Stored", "Stored", _FEEDBACK_REFUSALS, examples),
+    }
+
+
+def _sent(schema: Json, examples: Sequence[Example]) -> Json:
+    values = {e.name: {"summary": e.story, "value": e.request} for e in examples}
+    return {"required": True, "content": {"application/json": _content(schema, values)}}
 
 
 def _members(service: Service) -> Json:
@@ -107,17 +127,17 @@ def _need(service: Service, key: str) -> str:
     return ", required: here or from `fhirServer`" if key in service.required else ""
 
 
-def _answers(examples: Sequence[Example]) -> Json:
+def _answers(words: str, message: str, refusals: Iterable[type[errors.CdsError]], examples: Sequence[Example]) -> Json:
     given: dict[int, Json] = {}
     for example in examples:
         shown = {"summary": example.story, "value": example.body}
         given.setdefault(example.status, {})[example.name] = shown
     causes: dict[int, list[str]] = {}
-    for error in _REFUSALS:
+    for error in refusals:
         causes.setdefault(error.status, []).append(str(error.__doc__).partition("\n")[0])
     refused = {str(status): _refusal(texts, given.get(status)) for status, texts in causes.items()}
-    cards = {"application/json": _content(_ref("Cards"), given.get(200))}
-    return {"200": _response("Cards, or none", cards), **refused, "500": _refusal(_FAILURE)}
+    taken = {"application/json": _content(_ref(message), given.get(200))}
+    return {"200": _response(words, taken), **refused, "500": _refusal(_FAILURE)}
 
 
 def _refusal(texts: Iterable[str], examples: Json | None = None) -> Json:

@@ -220,6 +220,47 @@ class OperationOutcome(_Given):
     issue: list[Issue] = Field(min_length=1)
 
 
+class AcceptedSuggestion(_Sent):
+    """A suggestion that was taken."""
+
+    id: Text = Field(description="The `uuid` of the suggestion")
+
+
+class GivenReason(_Sent):
+    """One of the card's override reasons, or of the client's own."""
+
+    code: str
+    system: str | None = None
+    display: str | None = None
+
+
+class GivenOverride(_Sent):
+    """Why the card was not followed: at least one of the two."""
+
+    reason: GivenReason | None = None
+    userComment: str | None = Field(None, description="Free text; kept encrypted and apart, and in no report")
+
+
+class Report(_Sent):
+    """What became of a card."""
+
+    card: Text = Field(description="The `uuid` of the card")
+    outcome: Literal["accepted", "overridden"]
+    acceptedSuggestions: list[AcceptedSuggestion] = Field([], description="Needed when the outcome is accepted")
+    overrideReason: GivenOverride | None = None
+    outcomeTimestamp: str = Field(description="When it happened, RFC 3339 in UTC")
+
+
+class Feedback(_Sent):
+    """What became of cards; the same may be told again and counts once."""
+
+    feedback: list[Report]
+
+
+class Stored(_Given):
+    """All that could be read is stored; an entry without card or outcome is left out."""
+
+
 class Live(_Given):
     """The process is up."""
 
@@ -250,7 +291,7 @@ class _Plain(GenerateJsonSchema):
 
 def schemas() -> Json:
     """The schema of every message by name, referring to each other."""
-    messages = (HookRequest, Discovery, Cards, OperationOutcome, Live, Ready)
+    messages = (HookRequest, Discovery, Cards, Feedback, Stored, OperationOutcome, Live, Ready)
     _, definitions = models_json_schema(
         [(message, "validation") for message in messages],
         ref_template="#/components/schemas/{model}",

@@ -137,7 +137,7 @@ def test_item_58_a_fault_of_ours_is_neither_a_card_nor_silence(monkeypatch):
     assert (response.status_code, "cards" in response.get_json()) == (500, False)
 
 
-@pytest.mark.parametrize("path", ["/cds-services", SERVICE])
+@pytest.mark.parametrize("path", ["/cds-services", SERVICE, f"{SERVICE}/feedback"])
 def test_item_78_a_preflight_needs_no_token(client, path):
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization, content-type"}
     answer = client.options(path, headers={**ORIGIN, **asked})
