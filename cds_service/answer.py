@@ -31,6 +31,7 @@ class Answer:
     unreadable: tuple[str, ...] = ()
     nonconforming: tuple[str, ...] = ()
     evidence: Mapping[str, Resource] = field(default_factory=dict, repr=False)  # what the decisions name, by reference
+    withheld: Mapping[int, str] = field(default_factory=dict)  # why a card is not shown, by its place in the advice
 
     def response(self, key: bytes = b"") -> dict[str, Any]:
         """The body of the HTTP answer."""
@@ -44,11 +45,12 @@ class Answer:
                 addressee,
                 {DECISION_EXTENSION: _without_empty(self._decision(advised.decision, advised.card.id))},
             )
-            for advised, addressee in self._addressed(key)
+            for place, (advised, addressee) in enumerate(self._addressed(key))
+            if place not in self.withheld
         ]
 
     def card_ids(self, key: bytes) -> list[str]:
-        """The uuids of the cards, in their order."""
+        """The uuids of all cards of the advice, in their order."""
         return [addressee.uuid(advised.card.id) for advised, addressee in self._addressed(key)]
 
     def suggestions(self, key: bytes) -> list[dict[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from functools import cache, lru_cache, partial
 from traceback import extract_tb
@@ -26,6 +27,7 @@ from cds_service.html_page import SECURITY_HEADERS, html_page
 from cds_service.ledger.decisions import Call, decision_entry, refusal_entry
 from cds_service.ledger.feedback import Inbox
 from cds_service.ledger.ledger import open_ledger
+from cds_service.ledger.withhold import withheld
 from cds_service.log import configure, safe_id
 from cds_service.protocol.dialect import DEFAULT, Dialect, Dialects, read_dialect
 from cds_service.protocol.dialect_input import accept
@@ -120,6 +122,7 @@ def create_app(
         except (EvidenceNotAvailable, EvidenceTruncated, UnusableContent) as refused:
             ledger.append(refusal_entry(record, refused, ledger))
             raise
+        answered = replace(answered, withheld=withheld(record.client, answered, ledger, settings))
         response = answered.response(ledger.card_key(record.client))
         leaving = orjson.dumps(rewrite(response, dialect))
         shown = {card["uuid"] for card in response["cards"]}
@@ -267,13 +270,15 @@ def _http_error(error: HTTPException, dialect: Dialect) -> Response:
 def _log_call(answered: Answer, seconds: float) -> None:
     """One line per call, without patient data."""
     decisions: list[Any] = [advised.decision for advised in answered.advice.cards]
+    cards = [advised.card.id for advised in answered.advice.cards]
     log.info(
         "answered",
         service=answered.service.id,
         hook=answered.request.hook,
         hook_instance=safe_id(answered.request.hook_instance),
         knowledge=answered.service.knowledge_version,
-        cards=[advised.card.id for advised in answered.advice.cards],
+        cards=[card for place, card in enumerate(cards) if place not in answered.withheld],
+        withheld=[cards[place] for place in answered.withheld],
         rules=sorted({rule for decision in decisions for rule in decision.rules}),
         silence=[d.silence for d in answered.advice.decisions if d.silence],
         not_read=list(answered.not_read),

@@ -82,6 +82,17 @@ class Settings(BaseSettings):
     without_ledger: Literal["refuse", "answer"] = Field(
         "refuse", description="What happens to calls that cannot be recorded: `refuse` (503) or `answer`"
     )
+    snooze_days: int = Field(
+        0,
+        ge=0,
+        le=365,
+        description="Days for which a card that a user overrode stays away from that user, for that patient and on the "
+        "same evidence; never a critical one; 0: it does not",
+    )
+    once_per_encounter: bool = Field(
+        False,
+        description="Show a card once in an encounter, until the evidence changes; critical ones again at order-sign",
+    )
     comment_days: int = Field(
         365, ge=1, le=3650, description="Days for which the free text of feedback is kept, encrypted"
     )

@@ -47,7 +47,10 @@ def decision_entry(call: Call, answered: Answer, shown: Collection[str], respons
         "user": request.user_id[:_LONGEST],
         "patient": secrets.digest("patient", call.client, request.patient_id),
         "encounter": secrets.digest("encounter", call.client, request.encounter_id) if request.encounter_id else "",
-        "cards": [_card_members(*card) for card in zip(rows, answered.advice.cards, suggestions, strict=True)],
+        "cards": [
+            _card_members(row, advised, offered, answered.withheld.get(row["position"], ""))
+            for row, advised, offered in zip(rows, answered.advice.cards, suggestions, strict=True)
+        ],
         "silence": [decision.silence for decision in decisions if decision.silence],
         "outcomes": [decision.outcome for decision in decisions if decision.outcome],
         "rules": sorted({rule for decision in decisions for rule in decision.rules}),
@@ -91,13 +94,13 @@ def card_rows(client: str, answered: Answer, shown: Collection[str], ledger: Led
     ]
 
 
-def _card_members(row: Row, advised: Advised, suggestions: Mapping[str, str]) -> Row:
+def _card_members(row: Row, advised: Advised, suggestions: Mapping[str, str], withheld: str) -> Row:
     """A card as the record holds it: what feedback names, and what reports are about."""
     return {
         "uuid": row["uuid"],
         "card": row["card"],
         "isShown": row["is_shown"],
-        **_present({"rules": list(advised.decision.rules), "suggestions": dict(suggestions)}),
+        **_present({"withheld": withheld, "rules": list(advised.decision.rules), "suggestions": dict(suggestions)}),
     }
 
 
