@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
+from time import monotonic
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from cds_service.ledger.chain import Link
@@ -17,6 +19,7 @@ from cds_service.ledger.entry import Entry, Row, instant
 from cds_service.ledger.tables import entries, feedback, head, metadata, sealed
 
 _MOST_TOGETHER = 256
+_FORGET_EVERY = 3600  # seconds
 _INSERT = {name: insert(table) for name, table in metadata.tables.items()}  # made once: making one takes longer than it
 _MOVE_HEAD = update(head)
 
@@ -37,6 +40,7 @@ class Writer:
         self._lock = Lock()
         self._thread: Thread | None = None
         self._queue: SimpleQueue[_Waiting] = SimpleQueue()
+        self._forgets_at = 0.0
 
     def append(self, *new: Entry) -> list[int | None]:
         """Write entries in one transaction; their numbers, None for what was written before.
@@ -70,12 +74,19 @@ class Writer:
         try:
             with self._engine.begin() as connection:
                 numbers = _Batch(connection).write([one.entries for one in waiting])
+                self._forget(connection)
         except (SQLAlchemyError, OSError) as error:
             for one in waiting:
                 one.done.set_exception(LedgerUnavailable(type(error).__name__))
         else:
             for one, written in zip(waiting, numbers, strict=True):
                 one.done.set_result(written)
+
+    def _forget(self, connection: Connection) -> None:
+        """Delete what is sealed and whose time is over, now and then: the record keeps its hash."""
+        if monotonic() >= self._forgets_at:
+            connection.execute(delete(sealed).where(sealed.c.until < instant(datetime.now(UTC))))
+            self._forgets_at = monotonic() + _FORGET_EVERY
 
 
 class _Batch:

@@ -5,7 +5,7 @@ import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
@@ -186,7 +186,7 @@ class TestVerifying:
                 "feedback",
                 {},
                 rows={"feedback": [feedback_row("k")]},
-                sealed={"comment": (b"closed", datetime(2027, 1, 1, tzinfo=UTC))},
+                sealed={"comment": (b"closed", datetime(2999, 1, 1, tzinfo=UTC))},
                 once="k",
             )
         )
@@ -290,10 +290,19 @@ class TestCalls:
 
 
 def test_sealed_content_is_stored_beside_the_record(ledger):
-    until = datetime(2027, 1, 1, tzinfo=UTC)
+    until = datetime(2999, 1, 1, tzinfo=UTC)
     ledger.append(Entry("feedback", {}, sealed={"comment": (b"closed", until)}))
     (record,) = records(ledger)
     with ledger.reading() as connection:
         row = connection.execute(select(sealed)).one()
     assert (row.number, row.purpose, row.content) == (1, "comment", b"closed")
     assert list(record["sealed"]) == ["comment"]
+
+
+def test_sealed_content_is_deleted_when_its_time_is_over(tmp_path, ledger):
+    now = datetime.now(UTC)
+    ledger.append(*(Entry("feedback", {}, sealed={"comment": (b"closed", now + timedelta(days=d))}) for d in (-1, 1)))
+    open_ledger(Settings(data=tmp_path)).append(plain(3))
+    with ledger.reading() as connection:
+        assert connection.execute(select(sealed.c.number)).scalars().all() == [2]
+    assert faults(ledger) == []
