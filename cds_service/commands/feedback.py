@@ -27,7 +27,7 @@ COLUMNS = (
     "intervention", "action", "reason", "user", "date", "location", "client", "service", "hook", "card", "uuid",
     "knowledge", "rules", "suggestions",
 )  # fmt: skip
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for one (OWASP, CSV Injection)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for one (OWASP on CSV files)
 
 _since = click.option("--since", type=Day(), help="First day, in the time zone of the site.")
 _until = click.option("--until", type=Day(), help="Last day.")
