@@ -42,7 +42,7 @@ class Risk:
 
 @dataclass(frozen=True)
 class Control:
-    """What is done about a hazard: shown by tests, named as file::function, or only planned."""
+    """What is done about a hazard: shown by tests, named as file::function or file::class::function, or only planned."""
 
     says: str
     tests: tuple[str, ...] = ()
@@ -118,7 +118,15 @@ def _functions(path: Path) -> frozenset[str]:
     if not path.is_file():
         return frozenset()
     body = ast.parse(path.read_text(encoding="utf-8")).body
-    return frozenset(node.name for node in body if isinstance(node, ast.FunctionDef))
+    return frozenset(_names(body))
+
+
+def _names(body: Iterable[ast.stmt], within: str = "") -> Iterator[str]:
+    for node in body:
+        if isinstance(node, ast.FunctionDef):
+            yield f"{within}{node.name}"
+        elif isinstance(node, ast.ClassDef):
+            yield from _names(node.body, f"{node.name}::")
 
 
 def hazards_page() -> str:
@@ -177,7 +185,8 @@ def _shown(control: Control) -> str:
     links = []
     for name in control.tests:
         file, _, function = name.partition("::")
-        links.append(f"[{function.removeprefix('test_').replace('_', ' ')}](../{file})")
+        words = function.rpartition("::")[2].removeprefix("test_").replace("_", " ")
+        links.append(f"[{words}](../{file})")
     return ", ".join(links) or f"*planned*: {control.planned}"
 
 
