@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCES = [p for folder in ("cds_service", "hooks") for p in sorted((ROOT / folder).rglob("*.py"))]
 # These speak from a tester's machine, where a proxy may be the way out; no request to the service reaches them.
-TESTERS = {"cds_service/check/client.py", "cds_service/fhir/client.py"}
+TESTERS = {"cds_service/outbound.py"}
+OF_TESTERS = {"cds_service/check/client.py", "cds_service/commands/firing.py", "cds_service/fhir/client.py"}
 
 _TRUSTS = re.compile(r"requests\.(get|post|put|patch|delete|head|options|request)|.*\burlopen")
 _CODE = {"eval", "exec", "compile", "__import__"}
@@ -124,6 +125,16 @@ def test_no_line_breaks_a_rule():
         if not ((name := path.relative_to(ROOT).as_posix()) in TESTERS and rule is environment)
     ]
     assert found == []
+
+
+def test_only_what_speaks_for_a_tester_opens_such_sessions():
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module == "cds_service.outbound"
+    }
+    assert users == OF_TESTERS
 
 
 @pytest.mark.parametrize(

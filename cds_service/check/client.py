@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import orjson
 import requests
 
+from cds_service.outbound import open_session
 from cds_service.protocol.errors import CdsError
 from cds_service.trust.limits import read_json
 
 _TIMEOUT = 10  # seconds; what answers later helps no clinician
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _JSON = "application/json"
 _MAX_DEPTH = 250
 
@@ -87,18 +87,6 @@ class Client:
             reply = _read(response, asked, path, is_preflight=method == "OPTIONS")
         self.replies.append(reply)
         return reply
-
-
-def open_session(url: str) -> requests.Session:
-    """A session that asks no proxy for this machine: none reaches it."""
-    session = requests.Session()
-    session.trust_env = not is_loopback(url)
-    return session
-
-
-def is_loopback(url: str) -> bool:
-    """Whether an address is on this machine."""
-    return urlsplit(url).hostname in _LOOPBACK
 
 
 def service_path(service_id: str) -> str:

@@ -8,11 +8,12 @@ from datetime import date
 from typing import Any
 from urllib.parse import urlsplit
 
-from cds_service.check.client import Client, NoAnswer, Reply, is_loopback, service_path
+from cds_service.check.client import Client, NoAnswer, Reply, service_path
 from cds_service.check.discovery_rules import discovery_looks, entries, templates
 from cds_service.check.look import Look
 from cds_service.check.response_rules import empties, objects, response_looks
 from cds_service.check.samples import PATIENT_ID, Request, draft_references, sample, stories
+from cds_service.trust.fhir_servers import is_loopback
 
 _NEEDS_A_TOKEN = frozenset({401, 403})
 _NO_ROUTE = frozenset({404, 405, 501})

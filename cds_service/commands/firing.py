@@ -10,9 +10,9 @@ import click
 import orjson
 import requests
 
-from cds_service.check.client import open_session
 from cds_service.commands.shared import fail, pretty
 from cds_service.fhir.client import outcome_text
+from cds_service.outbound import open_session
 from cds_service.service import Service
 from cds_service.terminal import cards_text
 

@@ -9,12 +9,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import orjson
 import requests
 
 from cds_service.fhir.evidence import objects
+from cds_service.outbound import open_session
 from cds_service.trust.fhir_servers import is_below
 
 Resource = Mapping[str, Any]
@@ -23,7 +24,6 @@ _HEADERS = {"Accept": "application/fhir+json", "Content-Type": "application/fhir
 _TIMEOUT = 60  # seconds; a server with an empty cache takes its time for the first transaction
 _PAUSE = 2.0  # between two looks at a server that is still starting
 _MOST_PAGES = 100
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class FhirError(Exception):
@@ -44,14 +44,14 @@ class FhirClient:
     """One FHIR server, by its base URL. Raises FhirError when that is no plain http(s) address."""
 
     base: str
-    _session: requests.Session = field(default_factory=requests.Session, repr=False)
+    _session: requests.Session = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Take the base as it is written, without a trailing slash."""
         object.__setattr__(self, "base", self.base.rstrip("/"))
         if not is_below(self.base, self.base):
             raise FhirError("not a FHIR base URL; write it as https://ehr.example.org/fhir/R4, without user or query.")
-        self._session.trust_env = urlsplit(self.base).hostname not in _LOOPBACK  # no proxy reaches this machine
+        object.__setattr__(self, "_session", open_session(self.base))
 
     def wait(self, seconds: float) -> None:
         """Wait until the server tells what it can do, or the time is over; what is asked next says the rest."""
