@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 import orjson
 import requests
 
-from cds_service.fhir.evidence import objects
+from cds_service.fhir.evidence import next_page, objects
 from cds_service.outbound import open_session
 from cds_service.trust.fhir_servers import is_below
 
@@ -96,10 +96,9 @@ class FhirClient:
 
     def _next(self, page: Resource) -> str | None:
         """The address of the next page. Raises FhirError when it lies elsewhere: part of a chart is no chart."""
-        found = next((item.get("url") for item in objects(page.get("link")) if item.get("relation") == "next"), None)
-        if found is None:
+        if (link := next_page(page)) is None:
             return None
-        url = urljoin(f"{self.base}/", str(found))
+        url = urljoin(f"{self.base}/", link)
         if not is_below(url, self.base):
             raise FhirError("the next page of a search is not below the base URL; name the server as it names itself.")
         return url

@@ -180,7 +180,7 @@ def _read_bundle(key: str, bundle: Resource, depth: int = 1) -> Answer:
         ),
         is_available=has_answer and not has_failed and all(answer.is_available for answer in nested),
         is_truncated=has_next or any(answer.is_truncated for answer in nested),
-        next_page=_next_page(bundle),
+        next_page=next_page(bundle),
         # Alone, a warning is how Epic says "no results"; beside matches it says that something was withheld.
         is_partial=bool(by_type and outcomes) or any(answer.is_partial for answer in nested),
         missing=missing + sum(answer.missing for answer in nested),
@@ -221,7 +221,8 @@ def _has_next_page(bundle: Resource) -> bool:
     return any(link.get("relation") == "next" for link in objects(bundle.get("link")))
 
 
-def _next_page(bundle: Resource) -> str | None:
+def next_page(bundle: Resource) -> str | None:
+    """The address of the next page of a search, as its Bundle gives it."""
     links = (link.get("url") for link in objects(bundle.get("link")) if link.get("relation") == "next")
     return next((url for url in links if isinstance(url, str)), None)
 
