@@ -259,10 +259,6 @@ class Pathway:
         is_whole = person is Person.ADULT and (has_session or intent.kind is OrderKind.ESI)
         return self.watch.meet(intent, Reach.ALL if is_whole else Reach.RED_FLAGS)
 
-    def might_flag(self, intent: Intent) -> bool:
-        """Whether a finding would get a card on this order if an injection that was not read were on file."""
-        return self.watch.might_meet(intent)
-
     def _sedating(self, intent: Intent) -> YesNo:
         """D-9: whether a drafted medicine is a gabapentinoid or a tricyclic."""
         is_sedating = any(is_drug("sedating-neuropathic", order, self.knowledge) for order in intent.orders)

@@ -44,7 +44,7 @@ def decision_of(case: Case, pathway: Pathway, shown: Iterable[str]) -> Decision:
 
 def _is_always_silent(case: Case, pathway: Pathway) -> bool:
     """Whether no row says anything about orders of this kind, and no red flag waits for an injection to be found."""
-    return str(case.intent.kind) not in pathway.knowledge.kinds_with_cards and not pathway.might_flag(case.intent)
+    return str(case.intent.kind) not in pathway.knowledge.kinds_with_cards and not pathway.watch.might_meet(case.intent)
 
 
 def silence_of(case: Case, pathway: Pathway) -> str | None:
