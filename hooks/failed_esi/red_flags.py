@@ -60,11 +60,11 @@ class Finding:
     after: AfterInjection | None = None
     grades: tuple[Decimal, Decimal] | None = None
 
-    def is_same_as(self, other: Finding) -> bool:
-        """Whether both are of one code family, and neither on different sides nor in different regions."""
+    def may_be(self, other: Finding) -> bool:
+        """Whether a finding of the same code family may be this one: on no other side and in no other region."""
         is_one_side = not (self.sides and other.sides) or bool(self.sides & other.sides)
         is_one_region = not (self.regions and other.regions) or bool(self.regions & other.regions)
-        return bool(self.families & other.families) and is_one_side and is_one_region
+        return is_one_side and is_one_region
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class Watch:
             return finding
         ages = {Age.OLD} if finding.facts.age is Age.LATELY else {Age.LATELY, Age.OLD}
         same = (other for family in finding.families for other in older.get((finding.facts.finding, family), ()))
-        is_known = any(other.facts.age in ages and finding.is_same_as(other) for other in same)
+        is_known = any(other.facts.age in ages and finding.may_be(other) for other in same)
         return replace(finding, facts=replace(finding.facts, known=yes_no(is_known)))
 
     def _after_injection(self, kind: FindingKind, since: DateSpan | None) -> AfterInjection | None:
