@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from cds_service.fhir.codes import CodeEntry, normal_code
-from cds_service.fhir.dates import DateSpan, day_span, days_before, days_between
+from cds_service.fhir.dates import DateSpan, Moment, days_before, days_between
 from cds_service.fhir.record import Condition, Observation, PatientRecord
 from hooks.failed_esi.anatomy import Coverage, Region, Side
 from hooks.failed_esi.facts import Age, FindingFacts, FindingKind, OrderKind, Reach, columns, yes_no
@@ -43,6 +43,14 @@ class AfterInjection(NamedTuple):
 
     elapsed: int
     days: DateSpan
+
+
+class Grade(NamedTuple):
+    """A grade of muscle strength, on the one day of its measurement."""
+
+    measured: Moment
+    value: Decimal
+    reference: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,18 +223,17 @@ class Watch:
 
     def _strength_falls(self, observations: Iterable[Observation]) -> Iterator[Finding]:
         """RF-3: one muscle, its two latest grades, and a fall between them."""
-        by_muscle: dict[tuple[str, ...], list[Observation]] = {}
+        by_muscle: dict[tuple[str, ...], list[Grade]] = {}
         for observation in observations:
-            if self._is_grade(observation):
-                by_muscle.setdefault(_muscle(observation), []).append(observation)
+            if grade := self._grade(observation):
+                by_muscle.setdefault(_muscle(observation), []).append(grade)
         for grades in by_muscle.values():
             latest = sorted(grades, key=_when)
             if len(latest) > 1 and self._is_fall(before := latest[-2], after := latest[-1]):
-                days = after.measured.days if after.measured else day_span(self.today)
-                followed = self._after_injection(FindingKind.STRENGTH_FALL, days)
+                followed = self._after_injection(FindingKind.STRENGTH_FALL, after.measured.days)
                 yield Finding(
                     label="Loss of muscle strength",
-                    since=days,
+                    since=after.measured.days,
                     references=(before.reference, after.reference),
                     facts=FindingFacts(
                         FindingKind.STRENGTH_FALL, Age.NEW, after_injection=yes_no(followed is not None)
@@ -235,20 +242,18 @@ class Watch:
                     grades=(before.value, after.value),
                 )
 
-    def _is_grade(self, observation: Observation) -> bool:
+    def _grade(self, observation: Observation) -> Grade | None:
+        measured = observation.measured
+        if measured is None or measured.day is None or measured.day > self.today:
+            return None
         is_strength = self.knowledge.words.mean("muscle-strength", observation.code.words)
         is_on_scale = observation.out_of in {None, _HIGHEST_GRADE} and 0 <= observation.value <= _HIGHEST_GRADE
-        day = observation.measured.day if observation.measured else None
-        return is_strength and is_on_scale and day is not None and day <= self.today
+        return Grade(measured, observation.value, observation.reference) if is_strength and is_on_scale else None
 
-    def _is_fall(self, before: Observation, after: Observation) -> bool:
-        is_recent = after.measured is not None and (
-            days_between(after.measured.days.first, self.today) <= self.criteria.red_flag_motor
-        )
+    def _is_fall(self, before: Grade, after: Grade) -> bool:
+        is_recent = days_between(after.measured.days.first, self.today) <= self.criteria.red_flag_motor
         is_weak = after.value <= self.criteria.strength_at_most
-        is_later = (
-            after.measured is not None and before.measured is not None and after.measured.is_after(before.measured)
-        )
+        is_later = after.measured.is_after(before.measured)
         return is_recent and is_later and is_weak and before.value - after.value >= self.criteria.strength_fall
 
 
@@ -278,10 +283,9 @@ def _seventh(system: str, code: str) -> str:
     return normal[6:] if system == "icd-10-cm" and len(normal) == 7 else ""
 
 
-def _when(observation: Observation) -> tuple[date, str, str]:
-    measured = observation.measured
-    clock = measured.clock.time().isoformat() if measured and measured.clock else ""
-    return (measured.days.first if measured else date.min), clock, observation.reference
+def _when(grade: Grade) -> tuple[date, str, str]:
+    clock = grade.measured.clock
+    return grade.measured.days.first, clock.time().isoformat() if clock else "", grade.reference
 
 
 def _distinct(findings: Iterable[Finding]) -> list[Finding]:
