@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import date
 
 from cds_service.fhir.dates import months_before, years_before
-from cds_service.fhir.record import Medication, PatientRecord
+from cds_service.fhir.record import PatientRecord
 from hooks.failed_esi.anatomy import Coverage, Region
 from hooks.failed_esi.knowledge import Caution, Knowledge
-from hooks.failed_esi.orders import Target, is_drug
+from hooks.failed_esi.orders import Target, is_benzodiazepine, is_drug, medicines_taken
 from hooks.failed_esi.sessions import History
 from hooks.failed_esi.workup import Diagnosis
 
@@ -72,13 +72,9 @@ def read_on_file(
 
 
 def _medicines(record: PatientRecord, knowledge: Knowledge) -> set[str]:
-    taken = [m for m in record.medications if m.status == "active" and m.kind != "MedicationAdministration"]
+    taken = medicines_taken(record)
     found = {concept for concept in _MEDICINES if any(is_drug(concept, medicine, knowledge) for medicine in taken)}
-    return found | ({"benzodiazepine"} if any(_is_benzodiazepine(m, knowledge) for m in taken) else set())
-
-
-def _is_benzodiazepine(medicine: Medication, knowledge: Knowledge) -> bool:
-    return knowledge.words.mean("benzodiazepine", medicine.code.words)
+    return found | ({"benzodiazepine"} if any(is_benzodiazepine(m, knowledge) for m in taken) else set())
 
 
 def _allergies(record: PatientRecord, knowledge: Knowledge) -> set[str]:

@@ -37,6 +37,7 @@ from hooks.failed_esi.orders import (
     Target,
     ablation_target,
     fits_a_red_flag,
+    is_benzodiazepine,
     is_drug,
     is_elsewhere,
     is_urgent,
@@ -270,8 +271,7 @@ class Pathway:
         others = [order for order in drafts if order not in intent.orders]
         has_opioid = any(order_kind(order, self.knowledge) is OrderKind.OPIOID for order in others)
         has_sedative = has_opioid or any(
-            order_kind(order, self.knowledge) is OrderKind.OPIOID
-            or self.knowledge.words.mean("benzodiazepine", order.code.words)
+            order_kind(order, self.knowledge) is OrderKind.OPIOID or is_benzodiazepine(order, self.knowledge)
             for order in drafts
         )
         is_medicine = intent.kind is OrderKind.NEUROPATHIC

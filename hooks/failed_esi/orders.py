@@ -256,6 +256,16 @@ def is_drug(concept: str, medicine: Medication | Order, knowledge: Knowledge) ->
     )
 
 
+def is_benzodiazepine(medicine: Medication | Order, knowledge: Knowledge) -> bool:
+    """Whether a medicine is named as a benzodiazepine: there is no list of codes."""
+    return knowledge.words.mean("benzodiazepine", medicine.code.words)
+
+
+def medicines_taken(record: PatientRecord) -> tuple[Medication, ...]:
+    """The medicines that are prescribed or reported as active; one that was given once is not taken."""
+    return tuple(m for m in record.medications if m.status == "active" and m.kind != "MedicationAdministration")
+
+
 def _kind_for(order: Order, record: PatientRecord, knowledge: Knowledge) -> OrderKind:
     """The kind of a draft for this patient: some drugs and products have nothing to do with the spine (3.10)."""
     kind = order_kind(order, knowledge)

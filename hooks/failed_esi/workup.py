@@ -26,7 +26,7 @@ from hooks.failed_esi.facts import (
     yes_no,
 )
 from hooks.failed_esi.knowledge import Knowledge
-from hooks.failed_esi.orders import ablated, is_drug
+from hooks.failed_esi.orders import ablated, is_benzodiazepine, is_drug, medicines_taken
 from hooks.failed_esi.scores import ReportedRelief
 from hooks.failed_esi.sessions import History, Intervention, Session
 
@@ -346,13 +346,7 @@ class Chart:
 
     def _taken(self, is_of_class: Callable[[Medication], bool]) -> Taken:
         """Whether a medicine of a class is active; without all medicines nobody can say that none is."""
-        is_taken = any(
-            medicine.status == "active"
-            and medicine.kind in {"MedicationRequest", "MedicationStatement"}
-            and is_of_class(medicine)
-            for medicine in self.record.medications
-        )
-        if is_taken:
+        if any(map(is_of_class, medicines_taken(self.record))):
             return Taken.TAKEN
         return Taken.NOT_FOUND if self.record.is_complete("medications") else Taken.UNKNOWN
 
@@ -361,7 +355,7 @@ class Chart:
 
     def _is_sedative(self, medicine: Medication) -> bool:
         """3.9: with an active opioid or benzodiazepine a neuropathic medicine is text only."""
-        return self._is_opioid(medicine) or self.knowledge.words.mean("benzodiazepine", medicine.code.words)
+        return self._is_opioid(medicine) or is_benzodiazepine(medicine, self.knowledge)
 
     def _sacroiliac_block(self, blocks: tuple[BlockDone, ...]) -> YesNo:
         """D-3: whether a diagnostic sacroiliac block was positive."""
