@@ -153,6 +153,8 @@ class Chart:
         """Establish every fact for the place of an order, after the session that governs."""
         image, change = self._image(place)
         blocks = self._blocks(place)
+        ablations = self._ablations(place)
+        has_facet_blocks = self._has_facet_blocks(blocks, ablations)
         courses = self._courses()
         course = self._rehabilitation(courses) or (courses[-1] if courses else None)
         tried = self._tried_drugs()
@@ -178,15 +180,17 @@ class Chart:
             opioid=self._taken(self._is_opioid),
             cancer=yes_no(self._active({"malignancy"}, Place())),
             cardiac_device=yes_no(unsuitable),
-            facet_blocks=yes_no(self._has_facet_blocks(place, blocks)),
-            recent_ablation=yes_no(self._was_ablated_recently(self._ablations(place))),
+            facet_blocks=yes_no(has_facet_blocks),
+            recent_ablation=yes_no(self._was_ablated_recently(ablations)),
             claudication=yes_no(self._active({"claudicant"}, place)),
             thick_ligament=yes_no(self._has_thick_ligament(place)),
             mild_barrier=yes_no(self._has_mild_barrier(place)),
             sacroiliac_target=self._sacroiliac_target(place, blocks),
             facet_target=self._facet_target(place, blocks, is_unsuitable=bool(unsuitable)),
             lesion=self._severity(place, lesions),
-            ablation=self._ablation(place, blocks, is_unsuitable=bool(unsuitable)),
+            ablation=self._ablation(
+                place, blocks, ablations, has_facet_blocks=has_facet_blocks, is_unsuitable=bool(unsuitable)
+            ),
             sacroiliac_block=self._sacroiliac_block(blocks),
             mild=self._mild(place),
             stimulation=self._stimulation(place),
@@ -391,20 +395,26 @@ class Chart:
             if block.kind is OrderKind.MBB and block.day > after and _at_least(block.relief, self.criteria.block_relief)
         ]
 
-    def _ablation(self, place: Place, blocks: tuple[BlockDone, ...], *, is_unsuitable: bool) -> Eligible:
+    def _ablation(
+        self,
+        place: Place,
+        blocks: tuple[BlockDone, ...],
+        earlier: list[list[Intervention]],
+        *,
+        has_facet_blocks: bool,
+        is_unsuitable: bool,
+    ) -> Eligible:
         """F-8: enough positive blocks since the last ablation, or a repeat after one that lasted."""
-        earlier = self._ablations(place)
         if is_unsuitable or self.is_radicular(place) or self._was_ablated_recently(earlier):
             return Eligible.NO
-        if self._has_facet_blocks(place, blocks) or (earlier and self._may_be_repeated(earlier)):
+        if has_facet_blocks or (earlier and self._may_be_repeated(earlier)):
             return Eligible.YES if self._knows_all_diagnoses else Eligible.UNKNOWN
         is_relief_unread = not self.record.is_complete("observations") and any(
             block.kind is OrderKind.MBB and block.relief is None for block in blocks
         )
         return Eligible.UNKNOWN if is_relief_unread else Eligible.NO
 
-    def _has_facet_blocks(self, place: Place, blocks: tuple[BlockDone, ...]) -> bool:
-        earlier = self._ablations(place)
+    def _has_facet_blocks(self, blocks: tuple[BlockDone, ...], earlier: list[list[Intervention]]) -> bool:
         since = earlier[-1][0].days.last if earlier else date.min
         return len(self._positive_facet_blocks(blocks, since)) >= self.criteria.blocks_needed
 
