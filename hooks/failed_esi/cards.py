@@ -13,6 +13,7 @@ from cds_service.fhir.dates import DateSpan, days_between, months_before
 from cds_service.fhir.record import PatientRecord
 from cds_service.protocol.card import Card, Indicator, Link, NewOrder, Source, Suggestion
 from hooks.failed_esi.anatomy import MIDLINE, Coverage, Place
+from hooks.failed_esi.cautions import read_on_file
 from hooks.failed_esi.decision import Case
 from hooks.failed_esi.facts import Done, OrderKind, Outcome, Taken, columns
 from hooks.failed_esi.knowledge import Knowledge, local
@@ -228,12 +229,13 @@ class Writer:
         if name.startswith(_OVERRIDING):
             return ""
         offered = (*self.case.options, *self.case.parallel) if has_options else ()
-        cautions = self.case.on_file.cautions([str(self.case.intent.kind), *offered], self.knowledge)
+        on_file = read_on_file(self.case.chart, self.case.target)
+        cautions = on_file.cautions([str(self.case.intent.kind), *offered], self.knowledge)
         criteria = self.knowledge.criteria
         words = {
             "glucose_high": criteria.glucose_high,
             "older_age": criteria.older_age,
-            "steroid_sessions": self.case.on_file.steroid_sessions,
+            "steroid_sessions": on_file.steroid_sessions,
         }
         lines = [self.text("cautions", caution.id).format_map(words) for caution in cautions]
         return " ".join([f"**{self.text('headings', 'cautions')}**", *lines]) if lines else ""

@@ -11,8 +11,7 @@ from cds_service.fhir.record import PatientRecord
 from hooks.failed_esi.anatomy import Coverage, Region
 from hooks.failed_esi.knowledge import Caution, Knowledge
 from hooks.failed_esi.orders import Target, is_benzodiazepine, is_drug, medicines_taken
-from hooks.failed_esi.sessions import History
-from hooks.failed_esi.workup import Diagnosis
+from hooks.failed_esi.workup import Chart
 
 _CONDITIONS = frozenset(
     {
@@ -47,18 +46,12 @@ class OnFile:
         )
 
 
-def read_on_file(
-    record: PatientRecord,
-    diagnoses: Iterable[Diagnosis],
-    history: History,
-    target: Target,
-    today: date,
-    knowledge: Knowledge,
-) -> OnFile:
+def read_on_file(chart: Chart, target: Target) -> OnFile:
     """Look for everything that a caution may be about."""
-    active = {concept for d in diagnoses if d.condition.active for concept in d.concepts}
+    record, today, knowledge = chart.record, chart.today, chart.knowledge
+    active = {concept for d in chart.diagnoses if d.condition.active for concept in d.concepts}
     year_ago = months_before(today, 12)
-    sessions = sum(session.days.first > year_ago for session in history.sessions)
+    sessions = sum(session.days.first > year_ago for session in chart.history.sessions)
     is_in_neck = target.place.coverage is Coverage.CERVICAL_THORACIC and target.place.region is Region.CERVICAL
     others = {
         "glucose-high": _has_high_glucose(record, today, knowledge),

@@ -11,7 +11,6 @@ from cds_service.fhir.dates import days_between, months_before, years_before
 from cds_service.fhir.record import Order, PatientRecord
 from cds_service.protocol.hook_request import HookRequest
 from hooks.failed_esi.anatomy import Place
-from hooks.failed_esi.cautions import OnFile, read_on_file
 from hooks.failed_esi.facts import (
     Cap,
     Facts,
@@ -98,7 +97,7 @@ class Case:
     parallel: tuple[str, ...]
     rows: tuple[Row, ...]
     met: tuple[Met, ...]
-    on_file: OnFile
+    chart: Chart
     changed_technique: bool
     grade: str | None
 
@@ -195,7 +194,7 @@ class Pathway:
             parallel=self._parallel(tier, by_name, ordered),
             rows=overriding or tuple(table.decide(by_name) for table in self.knowledge.order_tables),
             met=met,
-            on_file=read_on_file(self.record, self.chart.diagnoses, self.history, target, self.today, self.knowledge),
+            chart=self.chart,
             changed_technique=changed,
             grade=_grade(governing, target),
         )
