@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from functools import cached_property
 
@@ -58,6 +58,7 @@ from hooks.failed_esi.sessions import (
 from hooks.failed_esi.tables import Row
 from hooks.failed_esi.workup import Chart, Workup
 
+_FROM_WORKUP = tuple(field.name for field in fields(Facts) if hasattr(Workup, field.name))
 _LEADS = frozenset({OrderKind.SCS_TRIAL, OrderKind.SCS_IMPLANT})
 _STATES = {
     Outcome.NOT_YET_EVALUABLE: State.NOT_YET_EVALUABLE,
@@ -369,35 +370,7 @@ def _overriding(met: tuple[Met, ...], intent: Intent, knowledge: Knowledge) -> t
 
 
 def _with_workup(facts: Facts, workup: Workup) -> Facts:
-    return replace(
-        facts,
-        diagnosis=workup.diagnosis,
-        imaging=workup.imaging,
-        block=workup.block,
-        conservative_care=workup.conservative_care,
-        rehabilitation=workup.rehabilitation,
-        drug_trial=workup.drug_trial,
-        sedative=workup.sedative,
-        opioid=workup.opioid,
-        cancer=workup.cancer,
-        radicular=yes_no(workup.is_radicular),
-        facet_blocks=workup.facet_blocks,
-        recent_ablation=workup.recent_ablation,
-        claudication=workup.claudication,
-        thick_ligament=workup.thick_ligament,
-        mild_barrier=workup.mild_barrier,
-        cardiac_device=workup.cardiac_device,
-        sacroiliac_target=workup.sacroiliac_target,
-        facet_target=workup.facet_target,
-        lesion=workup.lesion,
-        ablation=workup.ablation,
-        sacroiliac_block=workup.sacroiliac_block,
-        mild=workup.mild,
-        stimulation=workup.stimulation,
-        stimulation_indicated=workup.stimulation_indicated,
-        stimulation_trial=workup.stimulation_trial,
-        secondary_stimulation=workup.secondary_stimulation,
-    )
+    return replace(facts, **{name: getattr(workup, name) for name in _FROM_WORKUP})
 
 
 def _strength(governing: Assessment | None, *, is_retry: bool) -> Strength:

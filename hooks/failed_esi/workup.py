@@ -103,7 +103,7 @@ class Workup:
     stimulation_indicated: Eligible
     stimulation_trial: StimulationTrial
     secondary_stimulation: Eligible
-    is_radicular: bool
+    radicular: YesNo
     evidence: tuple[str, ...]
 
     @property
@@ -197,7 +197,7 @@ class Chart:
             stimulation_indicated=self._stimulation_indicated(place),
             stimulation_trial=self._stimulation_trial(),
             secondary_stimulation=self._secondary_stimulation(place),
-            is_radicular=self.is_radicular(place),
+            radicular=yes_no(self.is_radicular(place)),
             evidence=_references(used, image, blocks, course, tried),
         )
 
