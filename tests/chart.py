@@ -197,3 +197,13 @@ def hook_request(
         "context": context,
         "prefetch": {key: value for key, value in keys_sent.items() if key not in not_sent},
     }
+
+
+# A chart that leads to a card: one injection in the nerve pain it was meant for, and no relief.
+FAILED = (
+    patient(),
+    esi("2026-03-16", "esi-1"),
+    score(8, "2026-03-10", "o1"),
+    score(7, "2026-04-20", "o2"),
+    condition("M54.16", name="c1"),
+)

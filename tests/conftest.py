@@ -15,6 +15,8 @@ from cds_service.app import create_app
 from cds_service.service import Service, Site
 from cds_service.settings import Settings
 from hooks.failed_esi.knowledge import Knowledge, read_knowledge
+from tests.chart import FAILED
+from tests.fhir_server import FakeFhirServer, serving
 
 pytest_plugins = ["tests.hazards"]
 
@@ -38,6 +40,19 @@ def knowledge() -> Knowledge:
 @pytest.fixture(scope="session")
 def app():
     return create_app(settings=Settings(log_level="error"), today=lambda: TODAY)
+
+
+@pytest.fixture(scope="session")
+def patient_app():
+    """An application with time enough for a slow machine; deadlines are tested with one of their own."""
+    return create_app(settings=Settings(log_level="error", deadline_ms=5000), today=lambda: TODAY)
+
+
+@pytest.fixture
+def fhir():
+    """A FHIR server of ours that holds the chart of one patient."""
+    with serving(FakeFhirServer(list(FAILED))) as server:
+        yield server
 
 
 @pytest.fixture

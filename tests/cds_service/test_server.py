@@ -13,31 +13,12 @@ from cds_service.app import create_app
 from cds_service.fhir.deadline import Deadline
 from cds_service.fhir.server import Breaker, FhirServers
 from cds_service.settings import Settings
-from tests.chart import condition, draft, esi, hook_request, patient, procedure, score
+from tests.chart import FAILED, draft, esi, hook_request, patient, procedure
 from tests.conftest import TODAY
 from tests.fhir_server import FakeFhirServer, serving
 
-FAILED = (
-    patient(),
-    esi("2026-03-16", "esi-1"),
-    score(8, "2026-03-10", "o1"),
-    score(7, "2026-04-20", "o2"),
-    condition("M54.16", name="c1"),
-)
 REQUIRED = {"Patient", "Procedure"}
 TOKEN = "a-token-for-one-request"  # noqa: S105 - invented
-
-
-@pytest.fixture
-def fhir():
-    with serving(FakeFhirServer(list(FAILED))) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def patient_app():
-    """An application with time enough for a slow machine; deadlines are tested with one of their own."""
-    return create_app(settings=Settings(log_level="error", deadline_ms=5000), today=lambda: TODAY)
 
 
 def bare(server, *drafts, token=None):

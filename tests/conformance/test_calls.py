@@ -5,35 +5,21 @@ import pytest
 
 from cds_service.app import create_app
 from cds_service.settings import Settings
-from tests.chart import condition, draft, esi, hook_request, patient, procedure, score, service_request
+from tests.chart import FAILED, draft, hook_request, patient, procedure, score, service_request
 from tests.conftest import TODAY
 from tests.fhir_server import FakeFhirServer, serving
 
 SERVICE = "/cds-services/failed-esi"
-CHART = (
-    patient(),
-    esi("2026-03-16", "esi-1"),
-    score(8, "2026-03-10", "o1"),
-    score(7, "2026-04-20", "o2"),
-    condition("M54.16", name="c1"),
-)
 TOKEN = "canary-token"  # noqa: S105 - invented
 
 
 @pytest.fixture
-def fhir():
-    with serving(FakeFhirServer(list(CHART))) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def asking():
-    """An application with time enough to ask, also on a slow machine."""
-    return create_app(settings=Settings(log_level="error", deadline_ms=5000), today=lambda: TODAY).test_client()
+def asking(patient_app):
+    return patient_app.test_client()
 
 
 def story(**more):
-    return {**hook_request(*CHART), **more}
+    return {**hook_request(*FAILED), **more}
 
 
 def without(body, *names):
@@ -74,7 +60,7 @@ def test_item_20_a_hook_instance_is_required_in_any_form_and_is_no_key(call):
     assert refusal(call(without(story(), "hookInstance"))) == (400, ["hookInstance"])
     for identity in ("d1577c69-dfbe-1ad4-ba6d-3e05e953b2ea", "not-a-uuid", "X" * 80):
         assert len(cards(call(story(hookInstance=identity)))) == 1
-    same = hook_request(*CHART, drafts=(draft("83036", side=""),))
+    same = hook_request(*FAILED, drafts=(draft("83036", side=""),))
     assert cards(call(same)) == []
 
 
@@ -133,7 +119,7 @@ def test_item_27_no_address_of_a_request_decides_whom_we_ask(fhir):
 
 
 def test_item_27_a_next_page_elsewhere_is_not_asked(asking, fhir):
-    with serving(FakeFhirServer(list(CHART))) as elsewhere:
+    with serving(FakeFhirServer(list(FAILED))) as elsewhere:
         body = story(fhirServer=fhir.url)
         link = {"relation": "next", "url": f"{elsewhere.url}/Procedure?page=0"}
         body["prefetch"]["procedures"]["link"] = [link]
@@ -155,7 +141,7 @@ def test_item_28_an_optional_key_may_stay_away(call, key):
 
 
 def test_item_29_what_did_not_come_is_fetched(asking, fhir):
-    body = hook_request(*CHART, not_sent=["observations"]) | {"fhirServer": fhir.url}
+    body = hook_request(*FAILED, not_sent=["observations"]) | {"fhirServer": fhir.url}
     assert asking.post(SERVICE, json=body).get_json() == asking.post(SERVICE, json=story()).get_json()
     assert [path.partition("?")[0] for path, _ in fhir.seen] == ["/fhir/Observation"]
 
@@ -192,10 +178,10 @@ def test_item_32_prefetch_and_server_lead_to_the_same_answer(asking, fhir):
 def test_item_33_what_a_template_promises_is_checked_again(call):
     done = service_request("72148", "s1", authored="2026-05-01", status="completed")
     assert (
-        cards(call(hook_request(*CHART, done)))[0]["suggestions"][0] == cards(call(story()))[0]["suggestions"][0]
+        cards(call(hook_request(*FAILED, done)))[0]["suggestions"][0] == cards(call(story()))[0]["suggestions"][0]
     )  # the template asks for active orders
     foreign = procedure("97110", "2025-01-02", "p9", subject={"reference": "Patient/other"})
-    assert call(hook_request(*CHART, foreign)).status_code == 422
+    assert call(hook_request(*FAILED, foreign)).status_code == 422
 
 
 def test_item_43_without_a_server_nothing_is_asked(asking, fhir):
