@@ -35,7 +35,10 @@ class Row:
 
     def holds(self, facts: Mapping[str, str]) -> bool:
         """Whether every condition holds."""
-        return all(facts[column] in accepted for column, accepted in self.when.items())
+        for column, accepted in self.when.items():  # noqa: SIM110 - half of the time of all(), for each row of each table
+            if facts[column] not in accepted:
+                return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
