@@ -98,12 +98,11 @@ class CodeIndex:
 
     def find(self, codings: Iterable[Coding]) -> tuple[CodeEntry, ...]:
         """Every entry that one of the codings matches, most exact first for each coding."""
-        return tuple(
-            entry
-            for coding in codings
-            if len(coding.code) <= _LONGEST_CODE
-            for entry in self._lookup(coding.system, coding.code)
-        )
+        found: list[CodeEntry] = []
+        for coding in codings:
+            if len(coding.code) <= _LONGEST_CODE:
+                found += self._lookup(coding.system, coding.code)
+        return tuple(found)
 
     def knows(self, resource: Mapping[str, Any]) -> bool:
         """Whether the code of a resource, as it was sent, is in any value set: the first, quick look at a chart."""
@@ -119,7 +118,7 @@ class CodeIndex:
 
     def concepts(self, codings: Iterable[Coding]) -> frozenset[str]:
         """The names of the concepts the codings stand for."""
-        return frozenset(entry.concept for entry in self.find(codings))
+        return frozenset([entry.concept for entry in self.find(codings)])
 
     def _is_known(self, system_uri: object, code: object) -> bool:
         if not isinstance(system_uri, str) or not isinstance(code, str):

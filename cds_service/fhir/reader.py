@@ -127,8 +127,8 @@ def read_words(value: object) -> str:
     """Read the words of a CodeableConcept: its text and the displays of its codings."""
     if not isinstance(value, dict):
         return "; ".join(read_words(item) for item in objects(value))
-    words = [value.get("text"), *(item.get("display") for item in objects(value.get("coding")))]
-    return "; ".join(word for word in words if isinstance(word, str))[:_LONGEST_NAME]
+    words = [value.get("text"), *[item.get("display") for item in objects(value.get("coding"))]]
+    return "; ".join([word for word in words if isinstance(word, str)])[:_LONGEST_NAME]
 
 
 def read_codings(value: object) -> tuple[Coding, ...]:
