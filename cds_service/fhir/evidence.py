@@ -170,7 +170,9 @@ def _read_bundle(key: str, bundle: Resource, depth: int = 1) -> Answer:
     missing = _number_missing(bundle, sum(map(len, by_type.values())) + len(nested))
     has_next = _has_next_page(bundle)
     has_answer = bool(by_type or nested) or has_next or (not missing and (bool(outcomes) or not entries))
-    has_failed = any(_has_failed(outcome) for outcome in outcomes) or any(map(_was_refused, objects(entries)))
+    has_failed = any(_has_failed(outcome) for outcome in outcomes) or any(
+        _was_refused(entry) for entry in objects(entries) if "response" in entry
+    )
     return Answer(
         _merged((by_type, *(answer.by_type for answer in nested))),
         by_url | {url: r for answer in nested for url, r in answer.by_url.items()},
