@@ -141,11 +141,12 @@ def _require_whole_history(service: Service, record: PatientRecord, advice: Advi
 
 
 def _resources(evidence: Evidence, references: set[str]) -> dict[str, Resource]:
+    ids = {reference.rpartition("/")[2] for reference in references}  # which of hundreds to look at more closely
     return {
         reference_of(resource): resource
         for kind in {reference.partition("/")[0] for reference in references}
         for resource in evidence.by_type.get(kind, ())
-        if reference_of(resource) in references
+        if str(resource.get("id")) in ids and reference_of(resource) in references
     }
 
 
