@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
 
@@ -22,11 +23,16 @@ def request_of_size(resources: int) -> bytes:
     body = scenario.request(date.today())  # noqa: DTZ011 - the service uses the machine's day as well
     prefetch = body["prefetch"]
     present = 1 + sum(len(bundle["entry"]) for key, bundle in prefetch.items() if key != "patient")
-    rng = random.Random(SEED)
-    for number in range(resources - present):
-        key, resource = _noise(rng, number, body["context"]["patientId"])
+    for number, (key, resource) in enumerate(noise(resources - present, body["context"]["patientId"])):
         prefetch[key]["entry"].append({"fullUrl": f"urn:uuid:{number}", "resource": resource})
     return orjson.dumps(body)
+
+
+def noise(resources: int, patient_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """So many resources of a patient that no rule asks for, each with the prefetch key that finds it."""
+    rng = random.Random(SEED)
+    for number in range(resources):
+        yield _noise(rng, number, patient_id)
 
 
 def _noise(rng: random.Random, number: int, patient_id: str) -> tuple[str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 // A FHIR R4 server in memory: the engine is Medplum's (FhirRouter, MemoryRepository), the HTTP around it is ours.
-// Nothing is kept, nobody is asked who they are: for tests on this machine only.
+// Nothing is kept, nobody is asked who they are: for tests on this machine only. DELETE on the base forgets everything,
+// because a search looks at each resource that was ever written and takes longer with every story.
 //   node server.mjs [PORT]     the first line on stdout is "listening on http://127.0.0.1:PORT/fhir"
 
 import { createServer } from 'node:http';
@@ -33,6 +34,10 @@ async function answer(request) {
   const url = new URL(request.url, 'http://127.0.0.1');
   if (url.pathname !== BASE && !url.pathname.startsWith(`${BASE}/`)) {
     return [404, refusal('not-found', `The base of this server is ${BASE}.`)];
+  }
+  if (request.method === 'DELETE' && url.pathname === BASE) {
+    repository.clear();
+    return [200, { resourceType: 'OperationOutcome', issue: [{ severity: 'information', code: 'deleted' }] }];
   }
   // FHIR lets a reference be searched by its bare id; this engine in memory compares references as they are written.
   const patient = url.searchParams.get('patient');
