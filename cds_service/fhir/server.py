@@ -22,6 +22,7 @@ from urllib3.exceptions import HTTPError
 
 from cds_service.fhir.deadline import Deadline, DeadlineAdapter, kept
 from cds_service.fhir.evidence import NOT_AVAILABLE, Answer, joined, read_answer
+from cds_service.fhir.self_link import is_narrower
 from cds_service.trust.fhir_servers import is_allowed, is_below
 
 _HEADERS = {
@@ -152,14 +153,11 @@ class Search:
 
     def _pages(self, key: str, url: str, so_far: Answer) -> Answer:
         """Read page after page; what cannot be read to its end is what it was, cut short."""
-        answer, seen = so_far, set[str]()
+        answer, asked, seen = so_far, url, set[str]()
         with kept(self.deadline):
             while url not in seen and len(seen) < _MOST_PAGES:
                 seen.add(url)
-                try:
-                    page = read_answer(key, self._get(url))
-                except _NoAnswer:
-                    page = NOT_AVAILABLE
+                page = self._page(key, url, asked)
                 if not page.is_available:
                     return replace(answer, is_truncated=True) if answer.by_type or so_far.is_truncated else page
                 answer = joined(answer, page)
@@ -169,6 +167,16 @@ class Search:
                 if not is_below(url, self.base):
                     break
         return replace(answer, is_truncated=True)
+
+    def _page(self, key: str, url: str, asked: str) -> Answer:
+        """One page; one of a search for less than was asked is the last, and cut short."""
+        try:
+            body = self._get(url)
+        except _NoAnswer:
+            return NOT_AVAILABLE
+        page = read_answer(key, body)
+        is_less = isinstance(body, dict) and is_narrower(body, asked)
+        return replace(page, is_truncated=True, next_page=None) if is_less else page
 
     def _get(self, url: str) -> object:
         """One GET, asked a second time when that may help and there is time for it. Raises _NoAnswer."""

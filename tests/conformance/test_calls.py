@@ -5,7 +5,7 @@ import pytest
 
 from cds_service.app import create_app
 from cds_service.settings import Settings
-from tests.chart import FAILED, draft, hook_request, patient, procedure, score, service_request
+from tests.chart import FAILED, bundle, draft, hook_request, patient, procedure, score, service_request
 from tests.conftest import TODAY
 from tests.fhir_server import FakeFhirServer, serving
 
@@ -194,6 +194,29 @@ def test_item_44_the_token_goes_with_every_request(asking, fhir):
     asking.post(SERVICE, json=without(story(), "prefetch") | authorized(fhir))
     assert len(fhir.seen) > 8
     assert {headers.get("authorization") for _, headers in fhir.seen} == {f"Bearer {TOKEN}"}
+
+
+@pytest.mark.parametrize(
+    ("searched_for", "status"),
+    [("patient=pat-1", 200), ("_count=50", 200), ("patient=pat-2", 412), ("patient=pat-1&date=ge2026-05-01", 412)],
+)
+def test_item_45_a_server_that_searched_for_something_else_is_noticed(asking, fhir, searched_for, status):
+    def empty(exchange):
+        link = {"relation": "self", "url": f"{fhir.url}/Procedure?{searched_for}"}
+        exchange.send(orjson.dumps(bundle(link=[link], total=0)))
+
+    fhir.faults["Procedure"] = empty
+    response = asking.post(SERVICE, json=without(story(), "prefetch") | {"fhirServer": fhir.url})
+    assert response.status_code == status
+    if status == 412:
+        assert refusal(response) == (412, ["prefetch.procedures"])
+
+
+def test_item_45_what_a_server_sends_beside_what_was_asked_counts_for_nothing(asking, fhir):
+    body = without(story(), "prefetch") | {"fhirServer": fhir.url}
+    plain = asking.post(SERVICE, json=body).get_json()
+    fhir.chart += [score(1, "2026-05-01", "other", code="2345-7"), draft("62323", "proposed") | {"intent": "proposal"}]
+    assert asking.post(SERVICE, json=body).get_json() == plain
 
 
 def test_item_76_the_token_of_the_call_never_goes_to_the_fhir_server(asking, fhir):
