@@ -143,9 +143,9 @@ class EvidenceTruncated(CdsError):
     issue_type = "incomplete"
 
     def __init__(self, key: str) -> None:
-        """`key` is the prefetch key whose Bundle has further pages."""
+        """`key` is the prefetch key whose history was cut short."""
         super().__init__(
-            f"Prefetch key '{key}' holds only the first page of the history, and nothing in that page is enough "
+            f"Prefetch key '{key}' holds only a part of the history, and nothing in that part is enough "
             "to answer: a history that was cut short is not an empty one.",
             where=f"prefetch.{key}",
             advice=f"Send all pages under prefetch.{key}.",
