@@ -121,7 +121,7 @@ def answer(service: Service, body: object, today: date, connect: Connect | None 
     record = read_record(evidence, service.codes, service.is_relevant, named)
     advice = service.advise(request, record, today)
     _require_whole_history(service, record, advice)
-    named_in_advice = _resources(evidence, {name for d in advice.decisions for name in d.evidence})
+    named_in_advice = _resources(evidence, {name for d in advice.decisions for name in (*d.evidence, *d.finding)})
     return Answer(
         request,
         advice,

@@ -45,3 +45,12 @@ def test_a_resource_of_the_finding_that_departs_is_used_and_named(ask):
     answered = ask(hook_request(odd, score(8, "2026-03-10", "a"), score(7, "2026-04-20", "b")))
     assert answered.nonconforming == ("Procedure/esi-1: unknown member",)
     assert [advised.card.id for advised in answered.advice.cards] == ["FAILED-ESI-NEXT-TIER"]
+
+
+def test_a_finding_that_is_only_a_line_is_named_too(ask):
+    from tests.chart import FAILED, hook_request
+
+    undated = condition("M21.371", "", "undated", isUserSelected=True)
+    answered = ask(hook_request(*FAILED, undated))
+    assert answered.nonconforming == ("Condition/undated: unknown member",)
+    assert "Condition/undated" in answered.evidence
