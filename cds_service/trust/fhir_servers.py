@@ -14,7 +14,7 @@ def is_allowed(base: str, listed: Iterable[str], *, loopback: bool) -> bool:
     url = _parsed(base)
     if url is None:
         return False
-    return any(same_base(base, known) for known in listed) or (loopback and _is_loopback(url))
+    return any(same_base(base, known) for known in listed) or (loopback and is_this_machine(url.hostname or ""))
 
 
 def is_below(address: str, base: str) -> bool:
@@ -26,6 +26,16 @@ def is_below(address: str, base: str) -> bool:
     path = root.path.rstrip("/")
     is_inside = url.path == path or url.path.startswith(f"{path}/")
     return is_inside and ".." not in url.path.split("/") and same_base(_with_path(url, path), base)
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host name or address never leaves this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _parsed(address: str) -> SplitResult | None:
@@ -42,12 +52,3 @@ def _parsed(address: str) -> SplitResult | None:
 
 def _with_path(url: SplitResult, path: str) -> str:
     return f"{url.scheme}://{url.netloc}{path}"
-
-
-def _is_loopback(url: SplitResult) -> bool:
-    if url.hostname == "localhost":
-        return True
-    try:
-        return ip_address(url.hostname or "").is_loopback
-    except ValueError:
-        return False
