@@ -18,7 +18,8 @@ import click
 import orjson
 
 from cds_service.answer import answer
-from cds_service.app import load_dialects, load_services, local_day
+from cds_service.app import load_services, local_day
+from cds_service.arrangement import load_dialect
 from cds_service.check.client import Client, NoAnswer
 from cds_service.check.look import Outcome, results
 from cds_service.check.probes import check_service
@@ -118,7 +119,7 @@ def explain(request_file: Path, as_json: bool, today: date | None) -> None:
     settings = read_environment()
     service = loaded_services(settings)[0]
     day = today or local_day(settings.timezone)
-    dialect = load_dialects(settings, [service]).of(None)
+    dialect = load_dialect(settings, [service])
     try:
         body = accept(read_json(read_file(request_file), settings.max_depth), dialect)
         answered = answer(service, body, day)
