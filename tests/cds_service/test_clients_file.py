@@ -161,7 +161,7 @@ def start(tmp_path):
 
     def started(more="", **settings):
         path = clients_file(tmp_path, RING, more)
-        given = {"public_url": PUBLIC, "log_level": "warning", **settings}
+        given = {"public_url": PUBLIC, "log_level": "warning", "data": tmp_path, **settings}
         return create_app(settings=Settings(clients=path, **given), today=lambda: TODAY).test_client()
 
     return started
