@@ -118,7 +118,15 @@ def create_app(
         service = service_of(caller.services, service_id)
         sent = _read_body(settings.max_body)
         body = accept(read_json(sent, settings.max_depth), caller.dialect)
-        record = Call(caller.client.id, service, _hook_of(body, service), sent, day(), caller.dialect.name)
+        record = Call(
+            caller.client.id,
+            service,
+            _hook_of(body, service),
+            sent,
+            day(),
+            caller.dialect.name,
+            caller.client.location or "",
+        )
         try:
             answered = answer(service, body, record.today, partial(caller.servers.search, deadline=deadline))
         except (EvidenceNotAvailable, EvidenceTruncated, UnusableContent) as refused:

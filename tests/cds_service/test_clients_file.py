@@ -7,9 +7,12 @@ from time import time
 
 import orjson
 import pytest
+from sqlalchemy import select
 
 from bench.faults.tokens import ADDRESS, ISSUER, JWKS_URL, Ring, claims, header
 from cds_service.app import create_app
+from cds_service.ledger.ledger import open_ledger
+from cds_service.ledger.tables import entries, feedback
 from cds_service.protocol.dialect import DialectError
 from cds_service.service import KnowledgeError
 from cds_service.settings import Settings, SettingsError, read_settings
@@ -287,6 +290,29 @@ def test_a_silent_client_is_decided_for_and_shown_nothing(start, token, capfd):
     assert (answer.status_code, answer.get_json()) == (200, {"cards": []})
     line = next(line for line in map(orjson.loads, capfd.readouterr().err.splitlines()) if line["event"] == "answered")
     assert (line["cards"], line["client"], line["silent"]) == (["FAILED-ESI-NEXT-TIER"], "north", True)
+
+
+def test_what_a_client_is_told_is_on_record_under_its_name_and_place(start, token, tmp_path):
+    start('location = "North Hospital"\nsilent = true').post(SERVICE, json=FAILED, headers=bearer(token()))
+    with open_ledger(Settings(data=tmp_path)).reading() as connection:
+        record = orjson.loads(connection.execute(select(entries.c.record)).scalar())
+    assert (record["client"], record["location"]) == ("north", "North Hospital")
+    assert [card["isShown"] for card in record["cards"]] == [False]
+
+
+def test_the_feedback_of_one_client_is_not_about_the_cards_of_another(start, token, tmp_path):
+    south = '[south]\nissuer = "https://south.example.org"\njwks_file = "north.jwks.json"'
+    client = start(south)
+    card = client.post(SERVICE, json=FAILED, headers=bearer(token())).get_json()["cards"][0]["uuid"]
+    sent = {"feedback": [{"card": card, "outcome": "overridden", "outcomeTimestamp": "2026-06-01T00:00:00Z"}]}
+    answers = [
+        client.post(f"{SERVICE}/feedback", json=sent, headers=bearer(token(**who)))
+        for who in ({"iss": "https://south.example.org"}, {})
+    ]
+    assert [(answer.status_code, answer.data) for answer in answers] == [(200, answers[0].data)] * 2
+    with open_ledger(Settings(data=tmp_path)).reading() as connection:
+        told = connection.execute(select(feedback.c.client, feedback.c.is_quarantined)).all()
+    assert sorted(map(tuple, told)) == [("north", False), ("south", True)]
 
 
 def test_a_client_is_answered_in_its_dialect_and_with_its_profile(start, token):
