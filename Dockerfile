@@ -22,6 +22,7 @@ RUN useradd --system --uid 65532 --no-create-home --shell /usr/sbin/nologin cds 
 # The ledger and its secret: the only place that is written.
 VOLUME /data
 USER 65532
+# It listens beyond the container, so it does not start without a clients file (CDS_CLIENTS), unless CDS_INSECURE=1.
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=3s --start-period=10s \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]

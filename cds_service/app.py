@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from functools import cache, lru_cache, partial
@@ -13,23 +13,23 @@ from zoneinfo import ZoneInfo
 
 import orjson
 import structlog
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from flask_cors import CORS
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 import hooks
 from cds_service.answer import Answer, answer
+from cds_service.arrangement import Arrangement, arrange, load_dialect
 from cds_service.examples import Example, examples, feedback_examples
 from cds_service.fhir.deadline import Deadline
 from cds_service.fhir.models import warm_up
-from cds_service.fhir.server import FhirServers
 from cds_service.html_page import SECURITY_HEADERS, html_page
 from cds_service.ledger.decisions import Call, decision_entry, refusal_entry
 from cds_service.ledger.feedback import Inbox
 from cds_service.ledger.ledger import open_ledger
 from cds_service.ledger.withhold import withheld
 from cds_service.log import configure, safe_id
-from cds_service.protocol.dialect import DEFAULT, Dialect, Dialects, read_dialect
+from cds_service.protocol.dialect import DEFAULT, Dialect
 from cds_service.protocol.dialect_input import accept
 from cds_service.protocol.dialect_output import refusal, rewrite
 from cds_service.protocol.discovery import discovery_json
@@ -48,9 +48,11 @@ from cds_service.protocol.feedback import read_feedback
 from cds_service.protocol.openapi import openapi_json
 from cds_service.service import Service, Site
 from cds_service.settings import Settings, read_settings
+from cds_service.trust.admission import admission, read_all_clients
+from cds_service.trust.clients import OPEN, Client
 from cds_service.trust.limits import read_json
 
-OPEN = "open"  # the client of open development mode: whoever calls
+NO_CARDS: dict[str, Any] = {"cards": []}
 
 log = structlog.get_logger()
 
@@ -63,12 +65,14 @@ def create_app(
     """Compose the application. Refuses to start when the settings or the pathway files do not fit together."""
     settings = settings or read_settings()
     configure(settings.log_level)
-    services = load_services(settings) if services is None else services
-    by_id = {service.id: service for service in services}
-    dialects = load_dialects(settings, services)
+    built = cache(lambda profile: load_services(settings, profile) if services is None else tuple(services))
+    listed = {service.id: service for service in built(settings.profile)}
+    clients = read_all_clients(settings)
+    dialect = load_dialect(settings, listed.values())
+    arranged = arrange(settings, clients, built)
+    door = admission(settings, clients)
     day = today or (lambda: local_day(settings.timezone))
     ledger = open_ledger(settings)
-    servers = FhirServers(settings.fhir_servers, settings.fhir_loopback, settings.max_body, settings.ca_bundle)
     warm_up()
 
     app = Flask("cds_service", static_folder=None)
@@ -83,60 +87,69 @@ def create_app(
         max_age=600,
     )
 
-    def service_of(service_id: str) -> Service:
-        if service_id not in by_id:
-            raise UnknownService(
-                "There is no service of this id.", where="URL", advice="GET /cds-services lists the services."
-            )
-        return by_id[service_id]
+    def let_in(*paths: str) -> Arrangement:
+        """What the caller gets, once it is known who that is: before anything it sent is read."""
+        g.client = door.client(request.headers.get("Authorization"), *paths)
+        return arranged[g.client.id]
 
     @cache
     def knowledge_page(service_id: str) -> str:
-        service = service_of(service_id)
+        service = service_of(listed, service_id)
         return html_page(service.title, service.page())
 
     @lru_cache(maxsize=1)
     def description(on: date) -> bytes:
-        shown: dict[str, tuple[Example, ...]] = {}
-        for service in services:
+        told: dict[str, tuple[Example, ...]] = {}
+        for service in listed.values():
             path = f"/cds-services/{service.id}"
-            shown[path] = tuple(examples(service, on, ledger.card_key(OPEN)))
-            shown[f"{path}/feedback"] = tuple(feedback_examples(shown[path], on))
-        return orjson.dumps(openapi_json(services, settings.public_url, shown))
+            told[path] = tuple(examples(service, on, ledger.card_key(OPEN.id)))
+            told[f"{path}/feedback"] = tuple(feedback_examples(told[path], on))
+        return orjson.dumps(openapi_json(listed.values(), settings.public_url, told))
 
     @app.get("/cds-services")
     def discover() -> Response:
-        return _json(discovery_json(services))
+        return _json(discovery_json(listed.values()))
 
     @app.post("/cds-services/<service_id>")
     def call(service_id: str) -> Response:
         started = time.perf_counter()
         deadline = Deadline.after(settings.deadline_ms)
-        service = service_of(service_id)
-        dialect = dialects.of(None)
+        caller = let_in(f"/cds-services/{service_id}")
+        service = service_of(caller.services, service_id)
         sent = _read_body(settings.max_body)
-        body = accept(read_json(sent, settings.max_depth), dialect)
-        record = Call(OPEN, service, _hook_of(body, service), sent, day(), dialect.name)
+        body = accept(read_json(sent, settings.max_depth), caller.dialect)
+        record = Call(
+            caller.client.id,
+            service,
+            _hook_of(body, service),
+            sent,
+            day(),
+            caller.dialect.name,
+            caller.client.location or "",
+        )
         try:
-            answered = answer(service, body, record.today, partial(servers.search, deadline=deadline))
+            answered = answer(service, body, record.today, partial(caller.servers.search, deadline=deadline))
         except (EvidenceNotAvailable, EvidenceTruncated, UnusableContent) as refused:
             ledger.append(refusal_entry(record, refused, ledger))
             raise
         answered = replace(answered, withheld=withheld(record.client, answered, ledger, settings))
-        response = answered.response(ledger.card_key(record.client))
-        leaving = orjson.dumps(rewrite(response, dialect))
+        response = NO_CARDS if caller.client.silent else answered.response(ledger.card_key(record.client))
+        leaving = orjson.dumps(rewrite(response, caller.dialect))
         shown = {card["uuid"] for card in response["cards"]}
         ledger.append(decision_entry(record, answered, shown, leaving, ledger))
-        _log_call(answered, time.perf_counter() - started)
+        _log_call(answered, caller.client, time.perf_counter() - started)
         return Response(leaving, content_type="application/json")
 
     @app.post("/cds-services/<service_id>/feedback")
     def feedback(service_id: str) -> Response:
-        service = service_of(service_id)
+        path = f"/cds-services/{service_id}"
+        caller = let_in(f"{path}/feedback", path)  # which of them `aud` names is nowhere specified
+        service = service_of(caller.services, service_id)
         reports, skipped = read_feedback(read_json(_read_body(settings.max_body), settings.max_depth))
-        taken = Inbox(ledger, OPEN, service, settings.comment_days).take(reports)
+        taken = Inbox(ledger, caller.client.id, service, settings.comment_days).take(reports)
         log.info(
             "feedback",
+            client=caller.client.id,
             service=service.id,
             reports=taken.new,
             repeated=taken.repeated,
@@ -151,7 +164,7 @@ def create_app(
 
     @app.get("/knowledge/<service_id>/source-attributes.json")
     def source_attributes(service_id: str) -> Response:
-        return _json(service_of(service_id).source_attributes())
+        return _json(service_of(listed, service_id).source_attributes())
 
     @app.get("/livez")
     def live() -> Response:
@@ -160,7 +173,7 @@ def create_app(
     @app.get("/readyz")
     def ready() -> Response:
         ledger.require_writable()
-        return _json({"status": "ok", "knowledge": {s.id: s.knowledge_version for s in services}})
+        return _json({"status": "ok", "knowledge": {s.id: s.knowledge_version for s in listed.values()}})
 
     @app.get("/openapi.json")
     def describe() -> Response:
@@ -168,21 +181,24 @@ def create_app(
 
     @app.errorhandler(Exception)
     def fail(error: Exception) -> Response:
-        return _error_response(error, dialects.of(None))
+        return _error_response(error, arranged[g.client.id].dialect if "client" in g else dialect)
 
     return app
 
 
-def load_services(settings: Settings) -> tuple[Service, ...]:
-    """Build every service of the medicine for this site."""
-    site = Site(settings.value_sets, settings.profile, settings.public_url, settings.emergency_url)
+def load_services(settings: Settings, profile: str | None = None) -> tuple[Service, ...]:
+    """Build every service of the medicine for this site; `profile` may be another one than that of the settings."""
+    site = Site(settings.value_sets, profile or settings.profile, settings.public_url, settings.emergency_url)
     return tuple(build(site) for build in hooks.SERVICES)
 
 
-def load_dialects(settings: Settings, services: Sequence[Service]) -> Dialects:
-    """How clients are answered. Raises DialectError when the site file names a key that no service asks for."""
-    keys = {key for service in services for key in service.prefetch}
-    return Dialects(otherwise=read_dialect(settings.dialect, settings.dialect_file, keys))
+def service_of(services: Mapping[str, Service], service_id: str) -> Service:
+    """A service by its id. Raises UnknownService."""
+    if service_id not in services:
+        raise UnknownService(
+            "There is no service of this id.", where="URL", advice="GET /cds-services lists the services."
+        )
+    return services[service_id]
 
 
 def _hook_of(body: object, service: Service) -> str:
@@ -245,6 +261,8 @@ def _error_response(error: Exception, dialect: Dialect = DEFAULT) -> Response:
         response = _json(refusal(error.operation_outcome(), dialect), error.status)
         if error.retry_after:
             response.headers["Retry-After"] = str(error.retry_after)
+        if error.status == 401:
+            response.headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, 15.5.2: no 401 without it
         return response
     if isinstance(error, HTTPException):
         return _http_error(error, dialect)
@@ -267,12 +285,14 @@ def _http_error(error: HTTPException, dialect: Dialect) -> Response:
     return response
 
 
-def _log_call(answered: Answer, seconds: float) -> None:
+def _log_call(answered: Answer, client: Client, seconds: float) -> None:
     """One line per call, without patient data."""
     decisions: list[Any] = [advised.decision for advised in answered.advice.cards]
     cards = [advised.card.id for advised in answered.advice.cards]
     log.info(
         "answered",
+        client=client.id,
+        silent=client.silent,
         service=answered.service.id,
         hook=answered.request.hook,
         hook_instance=safe_id(answered.request.hook_instance),

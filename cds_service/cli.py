@@ -18,14 +18,18 @@ import click
 import orjson
 
 from cds_service.answer import answer
-from cds_service.app import load_dialects, load_services, local_day
+from cds_service.app import load_services, local_day
+from cds_service.arrangement import load_dialect
 from cds_service.check.client import Client, NoAnswer
 from cds_service.check.look import Outcome, results
 from cds_service.check.probes import check_service
 from cds_service.check.report import report_json, report_text
+from cds_service.commands.clients import client
 from cds_service.commands.feedback import feedback
 from cds_service.commands.firing import fire_request, post_json
+from cds_service.commands.jwt import jwt
 from cds_service.commands.sandbox import sandbox
+from cds_service.commands.serving import require_callers, tell_callers
 from cds_service.commands.shared import (
     Day,
     fail,
@@ -37,6 +41,7 @@ from cds_service.commands.shared import (
     read_file,
     scenario_named,
 )
+from cds_service.commands.tokens import Tokens, token_options
 from cds_service.protocol.dialect_input import accept
 from cds_service.protocol.errors import CdsError
 from cds_service.scenarios import UnknownScenario, find_scenario, scenarios
@@ -73,18 +78,20 @@ def main() -> None:
 @click.option("--host", help="Address to listen on. [default: CDS_HOST, else 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 picks a free one. [default: CDS_PORT, else 8000]")
 @click.option("--workers", type=click.IntRange(1, 64), help="Worker processes. [default: CDS_WORKERS, else 1]")
-def serve(host: str | None, port: int | None, workers: int | None) -> None:
+@click.option("--insecure", is_flag=True, default=None, help="Without a clients file, listen beyond this machine.")
+def serve(**given: Any) -> None:
     """Run the service; the first line on stdout says where it listens.
 
     Example: cds-service serve --port 8000
     """
     from cds_service.serve import Server  # gunicorn exists on Unix only; the other commands run anywhere
 
-    given = {"host": host, "port": port, "workers": workers}
     settings = read_environment().model_copy(update={name: value for name, value in given.items() if value is not None})
     loaded_services(settings)
+    require_callers(settings)
     opened_ledger(settings).engine.dispose()
     _require_free(settings.host, settings.port)
+    tell_callers(settings)
     Server(settings).run()
 
 
@@ -100,7 +107,7 @@ def demo() -> None:
         click.echo(f"The service listens on {url} for this demonstration.")
         click.echo(f"Story: {scenario.story}\n")
         click.echo(f"POST {url}/cds-services/{service.id}")
-        body, milliseconds = post_json(url, service.id, scenario.request(local_today()))
+        body, milliseconds = post_json(url, service.id, scenario.request(local_today()), Tokens())
         click.echo(f"200 in {milliseconds:.0f} ms\n")
         click.echo(cards_text(body["cards"]))
     click.echo("\nTo keep it running: cds-service serve. More stories: cds-service fixtures.")
@@ -118,7 +125,7 @@ def explain(request_file: Path, as_json: bool, today: date | None) -> None:
     settings = read_environment()
     service = loaded_services(settings)[0]
     day = today or local_day(settings.timezone)
-    dialect = load_dialects(settings, [service]).of(None)
+    dialect = load_dialect(settings, [service])
     try:
         body = accept(read_json(read_file(request_file), settings.max_depth), dialect)
         answered = answer(service, body, day)
@@ -132,7 +139,8 @@ def explain(request_file: Path, as_json: bool, today: date | None) -> None:
 @click.argument("what", metavar="WHAT")
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="Base address of the service.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as it came.")
-def fire(what: str, url: str, as_json: bool) -> None:
+@token_options
+def fire(what: str, url: str, as_json: bool, tokens: Tokens) -> None:
     """Post a scenario, or a request file, to a running service; print cards and timing.
 
     WHAT is a name from `cds-service fixtures` or the path of a JSON file.
@@ -141,14 +149,15 @@ def fire(what: str, url: str, as_json: bool) -> None:
     """
     service = loaded_services(read_environment())[0]
     request = _request_named(what, service)
-    fire_request(url, service, request, as_json=as_json)
+    fire_request(url, service, request, tokens, as_json=as_json)
 
 
 @main.command()
 @click.argument("url")
 @click.option("--json", "as_json", is_flag=True, help="Print everything that was seen as JSON.")
 @click.option("--origin", default="https://ehr.example.org", show_default=True, help="Web origin to ask from.")
-def check(url: str, as_json: bool, origin: str) -> None:
+@token_options
+def check(url: str, as_json: bool, origin: str, tokens: Tokens) -> None:
     """Check a running CDS service, ours or another, against CDS Hooks; exits 1 when it breaks a rule.
 
     It sends hook requests about made-up patients, and feedback on the cards it got.
@@ -158,7 +167,7 @@ def check(url: str, as_json: bool, origin: str) -> None:
     base = url.rstrip("/").removesuffix("/cds-services")
     _require_address(base)
     try:
-        found = results(check_service(Client(base, origin), local_today()))
+        found = results(check_service(Client(base, origin, tokens.headers), local_today()))
     except NoAnswer as error:
         fail(f"{url}: {error}; start a service with `cds-service serve`.")
     click.echo(pretty(report_json(base, found)) if as_json else report_text(base, found))
@@ -212,8 +221,8 @@ def knowledge_check() -> None:
         sys.exit(1)
 
 
-main.add_command(sandbox)
-main.add_command(feedback)
+for group in (sandbox, client, jwt, feedback):
+    main.add_command(group)
 
 
 def _require_free(host: str, port: int) -> None:
@@ -259,7 +268,7 @@ def _running_service() -> Iterator[str]:
         TemporaryDirectory(prefix="cds-service-") as folder,
         subprocess.Popen(  # noqa: S603
             command,
-            env={**os.environ, "CDS_DATA": folder, "CDS_DATABASE_URL": ""},
+            env={**os.environ, "CDS_DATA": folder, "CDS_DATABASE_URL": "", "CDS_CLIENTS": ""},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

@@ -6,10 +6,18 @@ import difflib
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import DirectoryPath, Field, FilePath, ValidationError, field_validator
+from pydantic import (
+    DirectoryPath,
+    Field,
+    FilePath,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cds_service.protocol.dialect import read_dialect, read_site_terms
@@ -27,6 +35,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CDS_", frozen=True, extra="ignore")
 
+    clients: Path | None = Field(
+        None, description="TOML file of the clients that may call; else whoever reaches the service may"
+    )
     host: str = Field("127.0.0.1", description="Address that `serve` listens on")
     port: int = Field(8000, ge=0, le=65535, description="Port that `serve` listens on; 0 picks a free one")
     workers: int = Field(1, ge=1, le=64, description="Worker processes of `serve`")
@@ -53,7 +64,8 @@ class Settings(BaseSettings):
     )
     profile: str = Field("policy", description="Policy profile of the pathway, by its name in pathway.toml")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("*",), description="Origins that browsers may call from, separated by commas"
+        ("*",),
+        description="Origins that browsers may call from, separated by commas; none with a clients file, unless named",
     )
     dialect: str = Field(
         "default",
@@ -64,7 +76,20 @@ class Settings(BaseSettings):
         None, description="TOML file with the prefetch keys of the site's EHR and its codes for orders"
     )
     public_url: str | None = Field(
-        None, description="Address under which clients reach this service, for links on cards"
+        None, description="Address under which clients reach this service: the `aud` of their tokens, links on cards"
+    )
+    insecure: bool = Field(
+        False,
+        description="For development: without a clients file also listen beyond this machine; with one, take key sets "
+        "and FHIR servers over http on this machine, and keys whose private half is published",
+    )
+    redis_url: str | None = Field(
+        None,
+        description="Redis or Valkey, such as redis://host/0, that all workers and instances share for the tokens that "
+        "were used; else a database",
+    )
+    without_replay_store: Literal["refuse", "accept"] = Field(
+        "refuse", description="What happens to tokens while it cannot be remembered which were used"
     )
     emergency_url: str | None = Field(
         None, description="Address of the site's emergency pathway, named on cards about red flags"
@@ -104,6 +129,13 @@ class Settings(BaseSettings):
         home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
         return self.data or Path(home) / "cds-service"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _closed_to_strangers(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """With a clients file, nothing is open to all that was not named."""
+        closed = {"cors_origins": (), "fhir_servers": (), "fhir_loopback": False}
+        return closed | values if values.get("clients") else values
+
     @field_validator("cors_origins", "fhir_servers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -120,7 +152,9 @@ class Settings(BaseSettings):
 
     @field_validator("cors_origins")
     @classmethod
-    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _origins(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if "*" in value and info.data.get("clients"):
+            raise ValueError("with a clients file, name the origins that browsers may call from")
         wrong = [origin for origin in value if origin != "*" and not _ORIGIN.fullmatch(origin)]
         if wrong:
             raise ValueError("not an origin such as https://ehr.example.org, without path or trailing slash")
@@ -128,7 +162,9 @@ class Settings(BaseSettings):
 
     @field_validator("fhir_servers")
     @classmethod
-    def _bases(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _bases(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if value and info.data.get("clients"):
+            raise ValueError("with a clients file, every client lists its own there")
         if not all(_ADDRESS.fullmatch(base) for base in value):
             raise ValueError("not FHIR base URLs such as https://ehr.example.org/fhir/R4")
         return tuple(base.rstrip("/") for base in value)
@@ -158,8 +194,8 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        "value_sets", "ca_bundle", "dialect_file", "public_url", "emergency_url", "data", "database_url",
-        "secret_file", mode="before",
+        "clients", "value_sets", "ca_bundle", "dialect_file", "public_url", "emergency_url", "data", "database_url",
+        "secret_file", "redis_url", mode="before",
     )  # fmt: skip
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:

@@ -9,7 +9,7 @@ from bench.faults import bodies, patients, ssrf, texts
 from bench.faults.prove import MODULES, found_by
 from cds_service.scenarios import scenarios
 
-SCALES = {"patients": 0.005, "ssrf": 0.1, "texts": 0.05, "bodies": 0.004, "fuzz": 0.01, "workers": 0.01}
+SCALES = {"patients": 0.005, "ssrf": 0.1, "texts": 0.05, "tokens": 0.01, "bodies": 0.004, "fuzz": 0.01, "workers": 0.01}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -47,6 +47,7 @@ class Client:
 
     base: str
     origin: str
+    authorization: Callable[[str], Mapping[str, str]] = lambda _: {}  # the headers that an address asks for
     replies: list[Reply] = field(default_factory=list)
     session: requests.Session = field(init=False, repr=False)
 
@@ -72,12 +73,13 @@ class Client:
         return self._ask("OPTIONS", path, f"preflight of {method} {path}", headers)
 
     def _ask(self, method: str, path: str, asked: str, headers: Mapping[str, str], data: bytes | None = None) -> Reply:
+        shown = {} if method == "OPTIONS" else self.authorization(f"{self.base}{path}")
         try:
             response = self.session.request(
                 method,
                 f"{self.base}{path}",
                 data=data,
-                headers={"Accept": _JSON, "Origin": self.origin, **headers},
+                headers={"Accept": _JSON, "Origin": self.origin, **shown, **headers},
                 timeout=_TIMEOUT,
                 allow_redirects=False,
             )

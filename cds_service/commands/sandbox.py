@@ -11,6 +11,7 @@ import click
 
 from cds_service.commands.firing import fire_request, request_json
 from cds_service.commands.shared import fail, loaded_services, local_today, read_environment, scenario_named
+from cds_service.commands.tokens import Tokens, token_options
 from cds_service.fhir.client import FhirClient, FhirError, FhirRefusal
 from cds_service.fhir.evidence import objects
 from cds_service.sandbox import (
@@ -71,7 +72,10 @@ def load(base: str, name: str | None, wait: int) -> None:
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="Base address of the service.")
 @click.option("--no-prefetch", is_flag=True, help="Send only where to ask; the service reads the chart itself.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as it came.")
-def sandbox_fire(base: str, patient_id: str, kind: str | None, url: str, no_prefetch: bool, as_json: bool) -> None:
+@token_options
+def sandbox_fire(
+    base: str, patient_id: str, kind: str | None, url: str, no_prefetch: bool, as_json: bool, tokens: Tokens
+) -> None:
     """Draft an order for a patient of a FHIR server, fire it at a running service, print cards and timings.
 
     The prefetch is read from the FHIR server by the templates that the service shows at discovery.
@@ -87,8 +91,8 @@ def sandbox_fire(base: str, patient_id: str, kind: str | None, url: str, no_pref
         server = FhirClient(base)
     except FhirError as error:
         fail(f"{base}: {error}")
-    prefetch = None if no_prefetch else _read_prefetch(server, _templates(url.rstrip("/"), service), patient_id)
-    fire_request(url, service, hook_request(patient_id, order, server.base, prefetch), as_json=as_json)
+    prefetch = None if no_prefetch else _read_prefetch(server, _templates(url.rstrip("/"), service, tokens), patient_id)
+    fire_request(url, service, hook_request(patient_id, order, server.base, prefetch), tokens, as_json=as_json)
 
 
 def _load(server: FhirClient, scenario: Scenario) -> str:
@@ -128,9 +132,9 @@ def _read_prefetch(server: FhirClient, templates: Mapping[str, str], patient_id:
     return read
 
 
-def _templates(url: str, service: Service) -> dict[str, str]:
+def _templates(url: str, service: Service, tokens: Tokens) -> dict[str, str]:
     """The prefetch templates of a running service, from its discovery."""
-    body = request_json("GET", f"{url}/cds-services", url)[0]
+    body = request_json("GET", f"{url}/cds-services", url, tokens)[0]
     entries = objects(body.get("services"))
     ours = [entry for entry in entries if entry.get("id") == service.id and entry.get("hook") == "order-select"]
     if not ours:

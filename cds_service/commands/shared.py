@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 import click
 import orjson
 
-from cds_service.app import load_dialects, load_services, local_day
+from cds_service.app import load_services, local_day
+from cds_service.arrangement import load_dialect
 from cds_service.ledger.database import LedgerError
 from cds_service.ledger.ledger import Ledger, open_ledger
 from cds_service.protocol.dialect import DialectError
@@ -49,7 +50,7 @@ def loaded_services(settings: Settings) -> tuple[Service, ...]:
     """The services of this site; ends the command when its files do not fit together."""
     try:
         services = load_services(settings)
-        load_dialects(settings, services)
+        load_dialect(settings, services)
     except KnowledgeError as error:
         fail(f"{error} `cds-service knowledge check` checks all files.")
     except DialectError as error:

@@ -12,13 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import Any
 
+import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.util.ssl_ import create_urllib3_context
 
+_CHUNK = 65_536
 _SHORTEST = 0.001  # seconds; a timeout of 0 would mean "do not wait", not "too late"
 
 
@@ -103,3 +107,29 @@ class DeadlineAdapter(HTTPAdapter):
         context.sslsocket_class = _TlsSocket
         super().init_poolmanager(*arguments, **more, ssl_context=context)
         self.poolmanager.pool_classes_by_scheme = {**self.poolmanager.pool_classes_by_scheme, "http": _Pool}
+
+
+def guarded_session(connections: int, ca_bundle: Path | None) -> requests.Session:
+    """Connections that are kept alive; nothing of the environment, no cookies, no credentials of its own."""
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = str(ca_bundle) if ca_bundle else True
+    session.headers.clear()
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, DeadlineAdapter(pool_connections=4, pool_maxsize=connections))
+    return session
+
+
+class TooLong(ValueError):
+    """A body exceeds the limit."""
+
+
+def read_within(response: requests.Response, most: int) -> bytes:
+    """The body of a streamed answer, as it was sent. Raises TooLong once it exceeds so many bytes."""
+    body = bytearray()
+    for chunk in response.raw.stream(_CHUNK, decode_content=False):
+        body += chunk
+        if len(body) > most:
+            raise TooLong
+    return bytes(body)

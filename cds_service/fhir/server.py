@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -20,7 +19,7 @@ import orjson
 import requests
 from urllib3.exceptions import HTTPError
 
-from cds_service.fhir.deadline import Deadline, DeadlineAdapter, kept
+from cds_service.fhir.deadline import Deadline, TooLong, guarded_session, kept, read_within
 from cds_service.fhir.evidence import NOT_AVAILABLE, Answer, joined, read_answer
 from cds_service.fhir.self_link import is_narrower
 from cds_service.trust.fhir_servers import is_allowed, is_below
@@ -32,7 +31,6 @@ _HEADERS = {
     "User-Agent": "cds-service",
 }
 _MOST_PAGES = 40
-_CHUNK = 65_536
 _WORTH_ANOTHER_TRY = frozenset({429, 502, 503, 504})
 _FAILURES = (requests.RequestException, HTTPError, OSError, ValueError)
 
@@ -110,7 +108,7 @@ class FhirServers:
         base = base.rstrip("/")
         with self._lock:
             if base not in self._sessions:
-                self._sessions[base] = (_session(self.threads, self.ca_bundle), Breaker())
+                self._sessions[base] = (guarded_session(self.threads, self.ca_bundle), Breaker())
             session, breaker = self._sessions[base]
         pool: ThreadPoolExecutor = self._pool  # type: ignore[attr-defined]
         return Search(base, token, deadline, session, breaker, pool, self.max_bytes)
@@ -216,27 +214,10 @@ class Search:
 
     def _json(self, response: requests.Response) -> object:
         """The body, read up to the limit; an answer that is cut short is no answer."""
-        body = bytearray()
-        for chunk in response.raw.stream(_CHUNK, decode_content=False):
-            body += chunk
-            if len(body) > self.max_bytes:
-                raise _NoAnswer
         try:
-            return orjson.loads(body)
-        except orjson.JSONDecodeError:
+            return orjson.loads(read_within(response, self.max_bytes))
+        except (TooLong, orjson.JSONDecodeError):
             raise _NoAnswer from None
-
-
-def _session(connections: int, ca_bundle: Path | None) -> requests.Session:
-    """Connections that are kept alive; nothing of the environment, no cookies, no credentials of its own."""
-    session = requests.Session()
-    session.trust_env = False
-    session.verify = str(ca_bundle) if ca_bundle else True
-    session.headers.clear()
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, DeadlineAdapter(pool_connections=4, pool_maxsize=connections))
-    return session
 
 
 def _retry_after(response: Any) -> float:

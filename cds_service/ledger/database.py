@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
@@ -29,15 +30,24 @@ class LedgerUnavailable(Exception):
     """The ledger cannot be written or read right now."""
 
 
-def open_database(url: str | None, folder: Path) -> Engine:
-    """The database, with the tables of this version. Raises LedgerError."""
-    address = _address(url) if url else URL.create("sqlite", database=str(folder / "ledger.db"))
+def open_database(
+    url: str | None,
+    folder: Path,
+    file: str = "ledger.db",
+    prepare: Callable[[Engine], None] | None = None,
+    synchronous: str = "FULL",
+) -> Engine:
+    """The database of the URL, else a file of SQLite; `prepare` makes its tables, those of the ledger by default.
+
+    `synchronous` is that of SQLite: FULL outlasts a power cut, NORMAL the end of a process. Raises LedgerError.
+    """
+    address = _address(url) if url else URL.create("sqlite", database=str(folder / file))
     shown = address.render_as_string(hide_password=True)
     try:
         engine = create_engine(address)
         if engine.dialect.name == "sqlite":
-            _keep_sqlite_safe(engine)
-        upgrade(engine)
+            _keep_sqlite_safe(engine, synchronous)
+        (prepare or upgrade)(engine)
     except ModuleNotFoundError as error:
         raise LedgerError(f"{shown}: {error.name} is not installed; pip install 'cds-service[postgres]'") from None
     except (SQLAlchemyError, CommandError, sqlite3.Error) as error:
@@ -78,13 +88,18 @@ def _address(url: str) -> URL:
     return address.set(drivername="postgresql+psycopg") if address.drivername == "postgresql" else address
 
 
-def _keep_sqlite_safe(engine: Engine) -> None:
-    """Commits that outlast a power cut (synchronous=FULL), and transactions that take their lock at once."""
+def _keep_sqlite_safe(engine: Engine, synchronous: str) -> None:
+    """Commits that outlast what they have to, and transactions that take their lock at once."""
 
     @event.listens_for(engine, "connect")
     def connect(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # the transactions are ours: the driver would begin them too late
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_BUSY * 1000}"):
+        for pragma in (
+            "journal_mode=WAL",
+            f"synchronous={synchronous}",
+            "foreign_keys=ON",
+            f"busy_timeout={_BUSY * 1000}",
+        ):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

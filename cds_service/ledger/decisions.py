@@ -31,6 +31,7 @@ class Call:
     body: bytes = field(repr=False)
     today: date
     dialect: str
+    location: str = ""
 
 
 def decision_entry(call: Call, answered: Answer, shown: Collection[str], response: bytes, ledger: Ledger) -> Entry:
@@ -127,6 +128,7 @@ def _call_members(call: Call, ledger: Ledger) -> dict[str, Any]:
         "knowledge": call.service.knowledge_version,
         "knowledgeHash": call.service.knowledge_hash,
         "dialect": call.dialect,
+        "location": call.location,
         "today": call.today.isoformat(),
         "request": ledger.secrets.digest("request", call.body),
     }

@@ -50,18 +50,6 @@ class Dialect:
         return self.name == DEFAULT.name
 
 
-@dataclass(frozen=True, slots=True)
-class Dialects:
-    """Who is answered how: by the client's verified identity, never by what a request says about itself."""
-
-    otherwise: Dialect
-    by_client: Mapping[str, Dialect] = field(default_factory=dict)
-
-    def of(self, client: str | None) -> Dialect:
-        """The dialect of a verified client; that of the settings while nobody is known by name."""
-        return self.by_client.get(client, self.otherwise) if client else self.otherwise
-
-
 DEFAULT = Dialect("default")
 
 
@@ -76,43 +64,49 @@ def read_dialect(name: str, site_file: Path | None = None, keys: Collection[str]
 
 
 def read_site_terms(path: Path, system: str = "", keys: Collection[str] | None = None) -> SiteTerms:
-    """The terms of a site; a code without a system is one of `system`. Raises DialectError."""
+    """The terms of a site, from its file; a code without a system is one of `system`. Raises DialectError."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DialectError(f"{path.name}: cannot be read as TOML: {error}") from None
+    try:
+        return site_terms(tables, system, keys)
+    except DialectError as error:
+        raise DialectError(f"{path.name}: {error}") from None
+
+
+def site_terms(tables: Mapping[str, Any], system: str = "", keys: Collection[str] | None = None) -> SiteTerms:
+    """The terms of a site, from its tables; a code without a system is one of `system`. Raises DialectError."""
     for name, table in tables.items():
         if name not in _SITE_TABLES or not isinstance(table, dict):
-            raise DialectError(f"{path.name}: '{name}' is not one of the tables {', '.join(_SITE_TABLES)}")
+            raise DialectError(f"'{name}' is not one of the tables {', '.join(_SITE_TABLES)}")
     unknown = [key for key in tables.get("prefetch", {}) if keys is not None and key not in keys]
     if unknown:
-        raise DialectError(
-            f"{path.name}: [prefetch] {unknown[0]} is not one of our keys: {', '.join(sorted(keys or ()))}"
-        )
+        raise DialectError(f"[prefetch] {unknown[0]} is not one of our keys: {', '.join(sorted(keys or ()))}")
     return SiteTerms(
-        prefetch=dict(_keys(path.name, tables.get("prefetch", {}))),
-        codes=dict(_codes(path.name, tables.get("codes", {}), system)),
+        prefetch=dict(_keys(tables.get("prefetch", {}))),
+        codes=dict(_codes(tables.get("codes", {}), system)),
     )
 
 
-def _keys(file: str, table: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _keys(table: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
     named: set[str] = set()
     for ours, theirs in table.items():
         names = [theirs] if isinstance(theirs, str) else theirs
         if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-            raise DialectError(f"{file}: [prefetch] {ours} is not a key of the client, or a list of keys")
+            raise DialectError(f"[prefetch] {ours} is not a key of the client, or a list of keys")
         if named & set(names):
-            raise DialectError(f"{file}: [prefetch] {ours} names a key that another one names too")
+            raise DialectError(f"[prefetch] {ours} names a key that another one names too")
         named |= set(names)
         yield ours, tuple(names)
 
 
-def _codes(file: str, table: Mapping[str, Any], system: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+def _codes(table: Mapping[str, Any], system: str) -> Iterator[tuple[str, Mapping[str, str]]]:
     for ours, theirs in table.items():
         coding = {"system": system, "code": theirs} if isinstance(theirs, str) else theirs
         is_coding = isinstance(coding, dict) and set(coding) == {"system", "code"}
         if not is_coding or not isinstance(coding["code"], str) or not coding["code"].strip():
-            raise DialectError(f"{file}: [codes] {ours} is not a code, or a table of system and code")
+            raise DialectError(f"[codes] {ours} is not a code, or a table of system and code")
         yield ours, coding
 
 

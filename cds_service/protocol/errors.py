@@ -3,6 +3,7 @@
     CdsError
      ├─ BadRequest            400  a member is missing or of the wrong type
      │   └─ StrippedRequest   400  the EHR emptied the call: a mistake in its set-up
+     ├─ Unauthorized          401  no client's token; which part of it is wrong is not told
      ├─ UnknownService        404
      ├─ EvidenceNotAvailable  412  required data is neither sent nor reachable
      ├─ EvidenceTruncated     412  required data is cut short, and what there is shows nothing
@@ -12,7 +13,8 @@
      │   ├─ ForeignPatient    422  something in the request is about somebody else
      │   └─ UnservedFhirVersion
      │                        422  written in a version of FHIR that is not served
-     └─ NotRecorded           503  the ledger cannot be written, and nothing leaves unrecorded
+     ├─ NotRecorded           503  the ledger cannot be written, and nothing leaves unrecorded
+     └─ NotRemembered         503  which tokens were used cannot be told, so none is taken
 
 An error names members and keys, never their values: values may be patient data.
 """
@@ -61,6 +63,17 @@ class StrippedRequest(BadRequest):
             advice="Compare the address of the service with the registered one, letter by letter, and see that the "
             "registration holds the APIs of every prefetch key and, for draft orders, the (Unsigned Order) ones.",
         )
+
+
+class Unauthorized(CdsError):
+    """The call carries no token of a client. Nobody is told why (CDS Hooks best practice)."""
+
+    status = 401
+    issue_type = "login"
+
+    def __init__(self) -> None:
+        """The same for every token."""
+        super().__init__("This service answers its registered clients only.")
 
 
 class UnknownService(CdsError):
@@ -165,6 +178,22 @@ class NotRecorded(CdsError):
             "Nothing can be recorded now, and this service answers nothing that is not on record.",
             where="ledger",
             advice="Try again; /readyz tells when the ledger can be written.",
+        )
+
+
+class NotRemembered(CdsError):
+    """It cannot be told which tokens were used: none is taken that could be a used one."""
+
+    status = 503
+    issue_type = "transient"
+    retry_after = 5  # seconds
+
+    def __init__(self) -> None:
+        """Told to holders of a good token alone."""
+        super().__init__(
+            "Which tokens were used cannot be told right now, and one that was is not taken again.",
+            where="Authorization",
+            advice="Try again with a fresh token.",
         )
 
 

@@ -20,14 +20,19 @@ A [CDS Hooks](https://cds-hooks.org) 2.0 service over FHIR R4.
 Every answer that is not 200 is a FHIR OperationOutcome that names the member at fault and never its value. An address
 that is not listed here is answered with 404, another method with 405.
 
+**Clients.** A site that has registered its clients asks for a token of one of them with every call of a service;
+discovery and all that is only read needs none.
+
 **CORS.** Browsers may call every route, by preflight with `OPTIONS`, from the origins that the site lists; `*` when it
-lists none. The headers `Authorization`, `Content-Type` and `Accept` are allowed, credentials are not.
+lists none and has registered no clients. The headers `Authorization`, `Content-Type` and `Accept` are allowed,
+credentials are not.
 
 **Examples.** They are stories about invented people. Their dates move, so that each story ends on the day on which
 this description is read, and each answer is the one that the service gives on that day.
 """
 _REFUSALS = (
     errors.BadRequest,
+    errors.Unauthorized,
     errors.EvidenceNotAvailable,
     errors.EvidenceTruncated,
     errors.BodyTooLarge,
@@ -35,8 +40,16 @@ _REFUSALS = (
     errors.UnusableContent,
     errors.ForeignPatient,
     errors.NotRecorded,
+    errors.NotRemembered,
 )
-_FEEDBACK_REFUSALS = (errors.BadRequest, errors.BodyTooLarge, errors.NotJson, errors.NotRecorded)
+_FEEDBACK_REFUSALS = (
+    errors.BadRequest,
+    errors.Unauthorized,
+    errors.BodyTooLarge,
+    errors.NotJson,
+    errors.NotRecorded,
+    errors.NotRemembered,
+)
 _FAILURE = ("The service failed on this request; nothing was evaluated.",)
 _CORS = {"Access-Control-Allow-Origin": {"$ref": "#/components/headers/AllowOrigin"}}
 
@@ -57,7 +70,11 @@ def openapi_json(services: Iterable[Service], base_url: str | None, examples: Ex
         "servers": [{"url": base_url or "/"}],
         "tags": [{"name": name} for name in ("CDS Hooks", "Knowledge", "Operation")],
         "paths": paths | _operation_paths(),
-        "components": {"schemas": schemas(), "headers": {"AllowOrigin": _allow_origin()}},
+        "components": {
+            "schemas": schemas(),
+            "headers": {"AllowOrigin": _allow_origin()},
+            "securitySchemes": _schemes(),
+        },
     }
 
 
@@ -95,6 +112,7 @@ def _call(service: Service, examples: Sequence[Example]) -> Json:
         "summary": service.title,
         "description": "\n".join(f"* `{hook}`: {text}" for hook, text in service.hooks.items()),
         "tags": ["CDS Hooks"],
+        "security": [{}, {"client": []}],
         "requestBody": _sent(schema, examples),
         "responses": _answers("Cards, or none", "Cards", _REFUSALS, examples),
     }
@@ -107,6 +125,7 @@ def _feedback(service: Service, examples: Sequence[Example]) -> Json:
         "summary": "What became of cards",
         "description": "Stored durably before it is answered, and once however often it is sent.",
         "tags": ["CDS Hooks"],
+        "security": [{}, {"client": []}],
         "requestBody": _sent(_ref("Feedback"), examples),
         "responses": _answers("Stored", "Stored", _FEEDBACK_REFUSALS, examples),
     }
@@ -158,3 +177,8 @@ def _ref(name: str) -> Json:
 
 def _allow_origin() -> Json:
     return {"description": "The origin that may read the answer, or `*`", "schema": {"type": "string"}}
+
+
+def _schemes() -> Json:
+    described = "A JWT of a registered client, fresh for each call; its `aud` is the address that is called"
+    return {"client": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": described}}

@@ -14,7 +14,7 @@ def is_allowed(base: str, listed: Iterable[str], *, loopback: bool) -> bool:
     url = _parsed(base)
     if url is None:
         return False
-    return any(same_base(base, known) for known in listed) or (loopback and is_loopback(base))
+    return any(same_base(base, known) for known in listed) or (loopback and is_this_machine(url.hostname or ""))
 
 
 def is_below(address: str, base: str) -> bool:
@@ -29,8 +29,12 @@ def is_below(address: str, base: str) -> bool:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address is on this machine."""
-    host = urlsplit(address).hostname or ""
+    """Whether a URL is of this machine."""
+    return is_this_machine(urlsplit(address).hostname or "")
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host name or address never leaves this machine."""
     if host == "localhost":
         return True
     try:

@@ -43,6 +43,8 @@ def served():
         assert out == ""
         assert process.returncode == 0
         assert '"event": "answered"' in err
+        assert err.count("OPEN DEVELOPMENT MODE") == 1
+        assert "Listens on this machine only." in err
         assert "canary" not in err
 
 
@@ -217,6 +219,17 @@ def test_explain_reads_the_keys_of_the_site(run, story, tmp_path):
     assert run("explain", story, "--today", "2026-06-01").exit_code == 2
     done = run("explain", story, "--today", "2026-06-01", env={"CDS_DIALECT_FILE": str(site)})
     assert (done.exit_code, "[WARNING]" in done.stdout) == (0, True)
+
+
+def test_serve_listens_beyond_this_machine_only_when_told_to():
+    command = [sys.executable, "-m", "cds_service", "serve", "--port", "0", "--host", "0.0.0.0", "--insecure"]  # noqa: S104
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        line = process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+    assert (line.startswith("listening on http://0.0.0.0:"), out) == (True, "")
+    assert "OPEN DEVELOPMENT MODE: no clients file (CDS_CLIENTS)" in err
+    assert "Listens on 0.0.0.0, BEYOND THIS MACHINE." in err
 
 
 def test_serve_says_so_when_the_port_is_taken():

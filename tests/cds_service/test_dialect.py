@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from cds_service.app import create_app
-from cds_service.protocol.dialect import DEFAULT, Dialect, DialectError, Dialects, read_dialect, read_site_terms
+from cds_service.protocol.dialect import DEFAULT, DialectError, read_dialect, read_site_terms
 from cds_service.protocol.dialect_input import accept
 from cds_service.protocol.dialect_output import refusal, rewrite
 from cds_service.settings import Settings
@@ -58,14 +58,6 @@ def test_the_default_changes_nothing():
     assert accept(body, DEFAULT) is body
     assert rewrite(response, DEFAULT) is response
     assert refusal(outcome, DEFAULT) is outcome
-
-
-def test_a_dialect_is_chosen_by_identity():
-    epic = Dialect("epic")
-    dialects = Dialects(otherwise=DEFAULT, by_client={"https://ehr.example.org": epic})
-    assert dialects.of("https://ehr.example.org") is epic
-    assert dialects.of("https://other.example.org") is DEFAULT
-    assert dialects.of(None) is DEFAULT
 
 
 def test_what_a_request_says_of_itself_chooses_no_dialect(call):

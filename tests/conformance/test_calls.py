@@ -3,11 +3,13 @@
 import orjson
 import pytest
 
+from bench.faults.tokens import Ring
 from cds_service.app import create_app
 from cds_service.settings import Settings
 from tests.chart import FAILED, bundle, draft, hook_request, patient, procedure, score, service_request
 from tests.conftest import TODAY
 from tests.fhir_server import FakeFhirServer, serving
+from tests.registered import clients_file
 
 SERVICE = "/cds-services/failed-esi"
 TOKEN = "canary-token"  # noqa: S105 - invented
@@ -109,6 +111,13 @@ def test_item_26_what_is_wrong_is_told_in_a_fixed_order():
     answers = [client.post(path, data=body, content_type=kind) for path, body, kind in asked]
     assert [answer.status_code for answer in answers] == [404, 415, 413, 400, 400, 400]
     assert [refusal(answer)[1] for answer in answers[3:]] == [["body"], ["hook"], ["hookInstance"]]
+
+
+def test_item_26_the_token_comes_first(tmp_path):
+    settings = Settings(clients=clients_file(tmp_path, Ring()), public_url="https://cds.example.org", log_level="error")
+    client = create_app(settings=settings).test_client()
+    for path in ("/cds-services/other", SERVICE):
+        assert client.post(path, data=b"{", content_type="text/plain").status_code == 401
 
 
 def test_item_27_no_address_of_a_request_decides_whom_we_ask(fhir):
