@@ -23,6 +23,7 @@ from urllib3.exceptions import HTTPError
 from cds_service.fhir.deadline import Deadline, DeadlineAdapter, kept
 from cds_service.fhir.evidence import NOT_AVAILABLE, Answer, joined, read_answer
 from cds_service.trust.fhir_servers import is_allowed, is_below
+from cds_service.trust.limits import is_deeper_than
 
 _HEADERS = {
     "Accept": "application/fhir+json",
@@ -32,6 +33,7 @@ _HEADERS = {
 }
 _MOST_PAGES = 40
 _CHUNK = 65_536
+_DEEPEST = 64  # levels of an answer, as of a request (CDS_MAX_DEPTH); FHIR needs far fewer
 _WORTH_ANOTHER_TRY = frozenset({429, 502, 503, 504})
 _FAILURES = (requests.RequestException, HTTPError, OSError, ValueError)
 
@@ -214,9 +216,12 @@ class Search:
             if len(body) > self.max_bytes:
                 raise _NoAnswer
         try:
-            return orjson.loads(body)
+            answer = orjson.loads(body)
         except orjson.JSONDecodeError:
             raise _NoAnswer from None
+        if is_deeper_than(bytes(body), _DEEPEST):
+            raise _NoAnswer
+        return answer
 
 
 def _session(connections: int, ca_bundle: Path | None) -> requests.Session:
