@@ -22,6 +22,7 @@ from cds_service.answer import Answer, answer
 from cds_service.examples import Example, examples, feedback_examples
 from cds_service.fhir.deadline import Deadline
 from cds_service.fhir.models import warm_up
+from cds_service.fhir.recording import Recorder
 from cds_service.fhir.server import FhirServers
 from cds_service.html_page import SECURITY_HEADERS, html_page
 from cds_service.ledger.decisions import Call, decision_entry, refusal_entry
@@ -31,7 +32,7 @@ from cds_service.ledger.withhold import withheld
 from cds_service.log import configure, safe_id
 from cds_service.protocol.dialect import DEFAULT, Dialect, Dialects, read_dialect
 from cds_service.protocol.dialect_input import accept
-from cds_service.protocol.dialect_output import refusal, rewrite
+from cds_service.protocol.dialect_output import refusal, refusal_body, rewrite
 from cds_service.protocol.discovery import discovery_json
 from cds_service.protocol.errors import (
     BadRequest,
@@ -116,11 +117,12 @@ def create_app(
         dialect = dialects.of(None)
         sent = _read_body(settings.max_body)
         body = accept(read_json(sent, settings.max_depth), dialect)
-        record = Call(OPEN, service, _hook_of(body, service), sent, day(), dialect.name)
+        recorder = Recorder(partial(servers.search, deadline=deadline))
+        record = Call(OPEN, service, sent, body, day(), dialect, recorder)
         try:
-            answered = answer(service, body, record.today, partial(servers.search, deadline=deadline))
+            answered = answer(service, body, record.today, recorder.connect)
         except (EvidenceNotAvailable, EvidenceTruncated, UnusableContent) as refused:
-            ledger.append(refusal_entry(record, refused, ledger))
+            ledger.append(refusal_entry(record, refused, refusal_body(refused, dialect), ledger))
             raise
         answered = replace(answered, withheld=withheld(record.client, answered, ledger, settings))
         response = answered.response(ledger.card_key(record.client))
@@ -185,12 +187,6 @@ def load_dialects(settings: Settings, services: Sequence[Service]) -> Dialects:
     return Dialects(otherwise=read_dialect(settings.dialect, settings.dialect_file, keys))
 
 
-def _hook_of(body: object, service: Service) -> str:
-    """The hook, when it is one of ours; anything else is a caller's text."""
-    hook = body.get("hook") if isinstance(body, dict) else None
-    return hook if isinstance(hook, str) and hook in service.hooks else ""
-
-
 def local_day(timezone: str | None) -> date:
     """What day it is at this site: in the time zone of the settings, else of the machine."""
     return datetime.now(ZoneInfo(timezone)).date() if timezone else datetime.now().astimezone().date()
@@ -242,7 +238,7 @@ def _error_response(error: Exception, dialect: Dialect = DEFAULT) -> Response:
         )
     if isinstance(error, CdsError):
         log.warning("refused", status=error.status, error=type(error).__name__, where=error.where)
-        response = _json(refusal(error.operation_outcome(), dialect), error.status)
+        response = Response(refusal_body(error, dialect), error.status, content_type="application/json")
         if error.retry_after:
             response.headers["Retry-After"] = str(error.retry_after)
         return response
