@@ -23,8 +23,10 @@ from cds_service.check.client import Client, NoAnswer
 from cds_service.check.look import Outcome, results
 from cds_service.check.probes import check_service
 from cds_service.check.report import report_json, report_text
+from cds_service.commands.audit import audit
 from cds_service.commands.feedback import feedback
 from cds_service.commands.firing import fire_request, post_json
+from cds_service.commands.ledger import ledger, replay
 from cds_service.commands.sandbox import sandbox
 from cds_service.commands.shared import (
     Day,
@@ -214,6 +216,9 @@ def knowledge_check() -> None:
 
 main.add_command(sandbox)
 main.add_command(feedback)
+main.add_command(ledger)
+main.add_command(replay)
+main.add_command(audit)
 
 
 def _require_free(host: str, port: int) -> None:
