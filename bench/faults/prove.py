@@ -19,7 +19,7 @@ from pathlib import Path
 from bench.faults.measure import Measure, line
 
 PROOF = Path(__file__).parents[2] / "docs" / "proof.md"
-MODULES = ("patients", "ssrf", "texts", "bodies", "fuzz", "workers")
+MODULES = ("patients", "ssrf", "texts", "bodies", "fuzz", "workers", "replay", "ledger_kill", "disk")
 PACKAGES = ("cds-service", "flask", "gunicorn", "joserfc", "sqlalchemy", "orjson", "fhir.resources")
 
 
