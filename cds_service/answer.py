@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from cds_service.fhir.evidence import Evidence, Resource, Search, gather
+from cds_service.fhir.evidence import Connect, Evidence, Resource, gather
 from cds_service.fhir.models import nonconformities
 from cds_service.fhir.reader import read_record, reference_of
 from cds_service.fhir.record import PatientRecord
@@ -16,8 +16,6 @@ from cds_service.protocol.errors import EvidenceTruncated
 from cds_service.protocol.hook_request import HookRequest
 from cds_service.protocol.response import Addressee, card_json
 from cds_service.service import DECISION_EXTENSION, Advice, Advised, Decision, Service
-
-Connect = Callable[[str | None, str | None], Search | None]  # by FHIR base URL and access token
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from cds_service.arrangement import Arrangement, arrange, load_dialect
 from cds_service.examples import Example, examples, feedback_examples
 from cds_service.fhir.deadline import Deadline
 from cds_service.fhir.models import warm_up
+from cds_service.fhir.recording import Recorder
 from cds_service.html_page import SECURITY_HEADERS, html_page
 from cds_service.ledger.decisions import Call, decision_entry, refusal_entry
 from cds_service.ledger.feedback import Inbox
@@ -31,7 +32,7 @@ from cds_service.ledger.withhold import withheld
 from cds_service.log import configure, safe_id
 from cds_service.protocol.dialect import DEFAULT, Dialect
 from cds_service.protocol.dialect_input import accept
-from cds_service.protocol.dialect_output import refusal, rewrite
+from cds_service.protocol.dialect_output import refusal, refusal_body, rewrite
 from cds_service.protocol.discovery import discovery_json
 from cds_service.protocol.errors import (
     BadRequest,
@@ -118,19 +119,12 @@ def create_app(
         service = service_of(caller.services, service_id)
         sent = _read_body(settings.max_body)
         body = accept(read_json(sent, settings.max_depth), caller.dialect)
-        record = Call(
-            caller.client.id,
-            service,
-            _hook_of(body, service),
-            sent,
-            day(),
-            caller.dialect.name,
-            caller.client.location or "",
-        )
+        recorder = Recorder(partial(caller.servers.search, deadline=deadline))
+        record = Call(caller, service, sent, body, day(), recorder)
         try:
-            answered = answer(service, body, record.today, partial(caller.servers.search, deadline=deadline))
+            answered = answer(service, body, record.today, recorder.connect)
         except (EvidenceNotAvailable, EvidenceTruncated, UnusableContent) as refused:
-            ledger.append(refusal_entry(record, refused, ledger))
+            ledger.append(refusal_entry(record, refused, refusal_body(refused, caller.dialect), ledger))
             raise
         answered = replace(answered, withheld=withheld(record.client, answered, ledger, settings))
         response = NO_CARDS if caller.client.silent else answered.response(ledger.card_key(record.client))
@@ -201,12 +195,6 @@ def service_of(services: Mapping[str, Service], service_id: str) -> Service:
     return services[service_id]
 
 
-def _hook_of(body: object, service: Service) -> str:
-    """The hook, when it is one of ours; anything else is a caller's text."""
-    hook = body.get("hook") if isinstance(body, dict) else None
-    return hook if isinstance(hook, str) and hook in service.hooks else ""
-
-
 def local_day(timezone: str | None) -> date:
     """What day it is at this site: in the time zone of the settings, else of the machine."""
     return datetime.now(ZoneInfo(timezone)).date() if timezone else datetime.now().astimezone().date()
@@ -258,7 +246,7 @@ def _error_response(error: Exception, dialect: Dialect = DEFAULT) -> Response:
         )
     if isinstance(error, CdsError):
         log.warning("refused", status=error.status, error=type(error).__name__, where=error.where)
-        response = _json(refusal(error.operation_outcome(), dialect), error.status)
+        response = Response(refusal_body(error, dialect), error.status, content_type="application/json")
         if error.retry_after:
             response.headers["Retry-After"] = str(error.retry_after)
         if error.status == 401:

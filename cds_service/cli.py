@@ -24,10 +24,12 @@ from cds_service.check.client import Client, NoAnswer
 from cds_service.check.look import Outcome, results
 from cds_service.check.probes import check_service
 from cds_service.check.report import report_json, report_text
+from cds_service.commands.audit import audit
 from cds_service.commands.clients import client
 from cds_service.commands.feedback import feedback
 from cds_service.commands.firing import fire_request, post_json
 from cds_service.commands.jwt import jwt
+from cds_service.commands.ledger import ledger, replay
 from cds_service.commands.sandbox import sandbox
 from cds_service.commands.serving import require_callers, tell_callers
 from cds_service.commands.shared import (
@@ -221,7 +223,7 @@ def knowledge_check() -> None:
         sys.exit(1)
 
 
-for group in (sandbox, client, jwt, feedback):
+for group in (sandbox, client, jwt, ledger, replay, audit, feedback):
     main.add_command(group)
 
 

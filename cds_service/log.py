@@ -16,7 +16,7 @@ ALLOWED = frozenset(
         "event", "level", "timestamp", "service", "hook", "hook_instance", "status", "cards", "rules", "silence",
         "not_read", "unreadable", "nonconforming", "unresolved_selections", "where", "error", "at",
         "knowledge", "duration_ms", "settings", "version", "reports", "repeated", "quarantined", "skipped",
-        "withheld", "client", "reason", "keys", "silent",
+        "withheld", "client", "reason", "keys", "silent", "entry", "anchor", "expired",
     }
 )  # fmt: skip
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

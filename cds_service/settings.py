@@ -104,6 +104,14 @@ class Settings(BaseSettings):
     secret_file: FilePath | None = Field(
         None, description="File of the secret behind card ids and digests; else one is made in `CDS_DATA`"
     )
+    ledger: Literal["digest", "capsule"] = Field(
+        "digest",
+        description="What is kept of a call: `digest` (hashes), or `capsule` (also the call itself, encrypted, for "
+        "`replay`)",
+    )
+    capsule_days: int = Field(
+        30, ge=1, le=3650, description="Days that a capsule is kept; the default is our choice, the site decides"
+    )
     without_ledger: Literal["refuse", "answer"] = Field(
         "refuse", description="What happens to calls that cannot be recorded: `refuse` (503) or `answer`"
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import count
 from typing import Any
 
 import pytest
 from hypothesis import settings
+from sqlalchemy import create_engine, text
 
 import hooks
 import tests.data_folder  # noqa: F401 - before anything reads the settings
@@ -15,16 +17,38 @@ from cds_service.app import create_app
 from cds_service.service import Service, Site
 from cds_service.settings import Settings
 from hooks.failed_esi.knowledge import Knowledge, read_knowledge
+from tests import postgres
 from tests.chart import FAILED
 from tests.fhir_server import FakeFhirServer, serving
 
 pytest_plugins = ["tests.hazards"]
 
 TODAY = date(2026, 6, 1)
+_NUMBERS = count()
 
 # A slow machine is no failure: times are measured in bench/, never asserted.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """A PostgreSQL server of our own."""
+    pytest.importorskip("psycopg", reason="needs the extra 'postgres'")
+    binaries = postgres.programs()
+    if binaries is None:
+        pytest.skip(postgres.NEEDED)
+    with postgres.cluster(binaries) as url:
+        yield create_engine(url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
+
+
+@pytest.fixture
+def postgres_url(postgres_server):
+    """An empty database in it."""
+    name = f"ledger{next(_NUMBERS)}"
+    with postgres_server.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    return postgres_server.url.set(database=name, drivername="postgresql").render_as_string()
 
 
 @pytest.fixture(scope="session")

@@ -5,19 +5,58 @@ import random
 import orjson
 import pytest
 
-from bench.faults import bodies, patients, ssrf, texts
+from bench.faults import bodies, disk, patients, ssrf, texts
+from bench.faults.on_record import Told, compared
 from bench.faults.prove import MODULES, found_by
+from cds_service.ledger.entry import Entry
+from cds_service.ledger.ledger import open_ledger
 from cds_service.scenarios import scenarios
+from cds_service.settings import Settings
 
-SCALES = {"patients": 0.005, "ssrf": 0.1, "texts": 0.05, "tokens": 0.01, "bodies": 0.004, "fuzz": 0.01, "workers": 0.01}
+SCALES = {
+    "patients": 0.005,
+    "ssrf": 0.1,
+    "texts": 0.05,
+    "tokens": 0.01,
+    "bodies": 0.004,
+    "fuzz": 0.01,
+    "workers": 0.01,
+    "replay": 0.03,
+    "ledger_kill": 0.003,
+}
 
 
-@pytest.mark.parametrize("name", MODULES)
+# The disk has tests of its own: one part of it runs everywhere, the others need strace.
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "disk"])
 def test_the_service_withstands(name):
     for measure in found_by(name, SCALES[name]):
         if measure.is_met is None:
             pytest.skip(f"{measure.name}: {measure.note}")
         assert measure.is_met, f"{measure.name}: {measure.value} (floor: {measure.floor})"
+
+
+def test_nothing_is_answered_off_the_record_on_a_full_disk():
+    found = disk.full_disk()
+    assert found.is_met, found.value
+
+
+@pytest.mark.parametrize(("call", "error"), [("fdatasync", "EIO"), ("pwrite64", "ENOSPC")])
+def test_nothing_is_answered_off_the_record_when_the_kernel_fails(call, error):
+    if why := disk.unusable():
+        pytest.skip(why)
+    found = disk.sweep(call, error, 0.2 if call == "fdatasync" else 0.04)
+    assert found.is_met, found.value
+
+
+def test_the_judge_of_ledgers_sees_what_is_lost_doubled_or_strange(tmp_path):
+    ledger = open_ledger(Settings(data=tmp_path))
+    ledger.append(*(Entry("decision", {"hookInstance": name}) for name in ("a", "b", "b", "c")))
+    found = compared(tmp_path, Told(acknowledged={"a", "b", "d"}, unknown={"e"}))
+    assert (found.lost, found.doubled, found.strange, found.faults, found.stored) == (1, 1, 1, (), 4)
+    assert not found.is_sound
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM entries WHERE number = 3")
+    assert compared(tmp_path, Told(acknowledged={"a", "b"}, unknown={"c"})).faults != ()
 
 
 def test_a_mix_of_patients_is_one():

@@ -19,7 +19,9 @@ from pathlib import Path
 from bench.faults.measure import Measure, line
 
 PROOF = Path(__file__).parents[2] / "docs" / "proof.md"
-MODULES = ("patients", "ssrf", "texts", "tokens", "bodies", "fuzz", "workers")
+MODULES = (
+    "patients", "ssrf", "texts", "tokens", "bodies", "fuzz", "workers", "replay", "ledger_kill", "disk",
+)  # fmt: skip
 PACKAGES = ("cds-service", "flask", "gunicorn", "joserfc", "sqlalchemy", "orjson", "fhir.resources")
 
 

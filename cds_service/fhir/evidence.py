@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -54,6 +54,7 @@ class Search(Protocol):
         """The answers with their further pages, where these may be asked for."""
 
 
+Connect = Callable[[str | None, str | None], Search | None]  # by FHIR base URL and access token
 NOT_AVAILABLE = Answer(is_available=False)
 # Only these are ever looked up by the fullUrl of their entry: the patient by a urn, a drug by its order.
 _REFERRED_TO = frozenset({"Patient", "Medication"})

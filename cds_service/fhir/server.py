@@ -23,6 +23,7 @@ from cds_service.fhir.deadline import Deadline, TooLong, guarded_session, kept, 
 from cds_service.fhir.evidence import NOT_AVAILABLE, Answer, joined, read_answer
 from cds_service.fhir.self_link import is_narrower
 from cds_service.trust.fhir_servers import is_allowed, is_below
+from cds_service.trust.limits import is_deeper_than
 
 _HEADERS = {
     "Accept": "application/fhir+json",
@@ -31,6 +32,7 @@ _HEADERS = {
     "User-Agent": "cds-service",
 }
 _MOST_PAGES = 40
+_DEEPEST = 64  # levels of an answer, as of a request (CDS_MAX_DEPTH); FHIR needs far fewer
 _WORTH_ANOTHER_TRY = frozenset({429, 502, 503, 504})
 _FAILURES = (requests.RequestException, HTTPError, OSError, ValueError)
 
@@ -215,9 +217,13 @@ class Search:
     def _json(self, response: requests.Response) -> object:
         """The body, read up to the limit; an answer that is cut short is no answer."""
         try:
-            return orjson.loads(read_within(response, self.max_bytes))
+            body = read_within(response, self.max_bytes)
+            answer = orjson.loads(body)
         except (TooLong, orjson.JSONDecodeError):
             raise _NoAnswer from None
+        if is_deeper_than(bytes(body), _DEEPEST):
+            raise _NoAnswer
+        return answer
 
 
 def _retry_after(response: Any) -> float:

@@ -6,7 +6,7 @@ Whoever can write the whole database can chain it anew: keep the anchors that th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,10 @@ class Link:
     number: int
     hash: str
 
+    def __str__(self) -> str:
+        """As an anchor, to be kept elsewhere."""
+        return f"{self.number}:{self.hash}"
+
     def next(self, members: Mapping[str, Any]) -> tuple[Link, str]:
         """The link of the next record, and the record as it is stored."""
         record = orjson.dumps(
@@ -38,8 +42,35 @@ def hash_of(record: bytes) -> str:
     return hashlib.sha256(record).hexdigest()
 
 
-def verify(connection: Connection, anchors: Mapping[int, str]) -> Iterator[str]:
-    """Walk the whole ledger; what was altered, one line each. `anchors` are hashes known from elsewhere, by number."""
+@dataclass(frozen=True, slots=True)
+class Span:
+    """How much a ledger holds: the number of entries, the times of the first and the last one, and its end."""
+
+    entries: int
+    first: str | None
+    last: str | None
+    end: Link
+
+    @classmethod
+    def read(cls, connection: Connection) -> Span:
+        """What there is now."""
+        counted = select(func.count(), func.min(entries.c.at), func.max(entries.c.at)).select_from(entries)
+        count, first, last = connection.execute(counted).one()
+        return cls(count, first, last, last_link(connection))
+
+
+def last_link(connection: Connection) -> Link:
+    """The last entry that was written."""
+    return Link(*connection.execute(select(head.c.number, head.c.hash)).one())
+
+
+def verify(
+    connection: Connection, anchors: Mapping[int, str], come_to: Callable[[int], object] = lambda number: None
+) -> Iterator[str]:
+    """Walk the whole ledger; what was altered, one line each.
+
+    `anchors` are hashes known from elsewhere, by number; `come_to` is told the last entry of each thousand.
+    """
     last = Link(0, "")
     missing = dict(anchors)
     for page in _pages(connection):
@@ -49,8 +80,9 @@ def verify(connection: Connection, anchors: Mapping[int, str]) -> Iterator[str]:
             if missing.pop(row.number, row.hash) != row.hash:
                 yield f"entry {row.number}: is not the one of the anchor"
             last = Link(row.number, row.hash)
-    stored = connection.execute(select(head.c.number, head.c.hash)).one()
-    if (stored.number, stored.hash) != (last.number, last.hash):
+        come_to(last.number)
+    stored = last_link(connection)
+    if stored != last:
         yield f"the last entry is {last.number}, and entry {stored.number} was the last one written"
     yield from (f"entry {number}: is not there, and an anchor names it" for number in sorted(missing))
     yield from _strays(connection)
@@ -92,9 +124,12 @@ def _faults(row: Row[Any], last: Link, beside: _Beside) -> Iterator[str]:
         yield f"{where}: its record was altered"
         return
     record = orjson.loads(row.record)
-    if record["previous"] != last.hash and row.number == last.number + 1:
+    if not isinstance(record, dict):
+        yield f"{where}: its record was replaced"
+        return
+    if record.get("previous") != last.hash and row.number == last.number + 1:
         yield f"{where}: does not follow entry {last.number} as it is stored"
-    if (record["number"], record["kind"], record["at"]) != (row.number, row.kind, row.at):
+    if (record.get("number"), record.get("kind"), record.get("at")) != (row.number, row.kind, row.at):
         yield f"{where}: its number, kind or time was altered"
     yield from _altered_rows(row.number, record, beside, where)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
@@ -20,6 +22,7 @@ from cds_service.ledger.tables import head
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _LOCK_HEAD = select(head.c.number, head.c.hash).with_for_update()
 _BUSY = 30  # seconds that a writer waits for another one
+_UPGRADING = 0x636473  # "cds": the advisory lock of whoever makes the tables
 
 
 class LedgerError(Exception):
@@ -30,45 +33,101 @@ class LedgerUnavailable(Exception):
     """The ledger cannot be written or read right now."""
 
 
-def open_database(
-    url: str | None,
-    folder: Path,
-    file: str = "ledger.db",
-    prepare: Callable[[Engine], None] | None = None,
-    synchronous: str = "FULL",
-) -> Engine:
-    """The database of the URL, else a file of SQLite; `prepare` makes its tables, those of the ledger by default.
+def open_database(url: str | None, folder: Path) -> Engine:
+    """The database, with the tables of this version. Raises LedgerError.
 
-    `synchronous` is that of SQLite: FULL outlasts a power cut, NORMAL the end of a process. Raises LedgerError.
+    SQLite is brought to this version; PostgreSQL is not: several services may be at work there (see decision 11).
     """
+    engine, shown = _engine(url, folder)
+    with _told(shown):
+        if engine.dialect.name == "sqlite":
+            _upgrade(engine)
+        elif not _is_current(engine):
+            raise LedgerError(
+                f"{shown}: its tables are not those of this version; first run `cds-service ledger upgrade`"
+            )
+        engine.dispose()  # no connection is taken along when workers fork
+    return engine
+
+
+def open_beside(url: str | None, folder: Path, file: str, make_table: Callable[[Engine], None]) -> Engine:
+    """A table beside the ledger: in the database of the URL, else in a file of SQLite of its own. Raises LedgerError.
+
+    It outlasts the end of a process, and not a power cut.
+    """
+    engine, shown = _engine(url, folder, file, "NORMAL")
+    with _told(shown):
+        make_table(engine)
+        engine.dispose()
+    return engine
+
+
+def upgrade_database(url: str | None, folder: Path) -> Engine:
+    """The database, brought to the tables of this version. Raises LedgerError."""
+    engine, shown = _engine(url, folder)
+    with _told(shown):
+        _upgrade(engine)
+    return engine
+
+
+def _engine(url: str | None, folder: Path, file: str = "ledger.db", synchronous: str = "FULL") -> tuple[Engine, str]:
+    """The database and what it may be called in public."""
     address = _address(url) if url else URL.create("sqlite", database=str(folder / file))
     shown = address.render_as_string(hide_password=True)
-    try:
-        engine = create_engine(address)
-        if engine.dialect.name == "sqlite":
+    with _told(shown):
+        if address.get_backend_name() == "sqlite":
+            engine = create_engine(address)
             _keep_sqlite_safe(engine, synchronous)
-        (prepare or upgrade)(engine)
+        else:
+            engine = create_engine(address, isolation_level="READ COMMITTED", pool_pre_ping=True)
+            _keep_postgres_safe(engine)
+    return engine, shown
+
+
+@contextmanager
+def _told(shown: str) -> Iterator[None]:
+    """Failures of the database as LedgerError."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise LedgerError(f"{shown}: {error.name} is not installed; pip install 'cds-service[postgres]'") from None
     except (SQLAlchemyError, CommandError, sqlite3.Error) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise LedgerError(f"{shown}: {reason}; see CDS_DATA and CDS_DATABASE_URL") from None
-    return engine
 
 
-def upgrade(engine: Engine) -> None:
+def _upgrade(engine: Engine) -> None:
     """Bring the tables to this version, in one transaction; who comes second finds them made."""
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    with engine.connect() as connection:
-        made = MigrationContext.configure(connection).get_current_heads()
-    if set(made) == set(ScriptDirectory.from_config(config).get_heads()):
+    if _is_current(engine):
         return
+    config = _config()
     with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_UPGRADING)))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         if connection.execute(select(head.c.number)).first() is None:
             connection.execute(insert(head).values(id=1, number=0, hash=""))
+
+
+def _is_current(engine: Engine) -> bool:
+    with engine.connect() as connection:
+        made = MigrationContext.configure(connection).get_current_heads()
+    return set(made) == set(ScriptDirectory.from_config(_config()).get_heads())
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+@contextmanager
+def connected_to_read(engine: Engine) -> Iterator[Connection]:
+    """A connection that only reads, and sees one state from its first query on."""
+    with engine.connect() as connection:
+        more = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
+        yield connection.execution_options(is_reader=True, **more)
 
 
 def lock_head(connection: Connection) -> tuple[int, str]:
@@ -106,3 +165,15 @@ def _keep_sqlite_safe(engine: Engine, synchronous: str) -> None:
     def begin(connection: Connection) -> None:
         is_reader = connection.get_execution_options().get("is_reader", False)
         connection.exec_driver_sql("BEGIN" if is_reader else "BEGIN IMMEDIATE")
+
+
+def _keep_postgres_safe(engine: Engine) -> None:
+    """A server that was told to acknowledge commits before they are on disk does not do so for this ledger."""
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, _: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW synchronous_commit")
+            if cursor.fetchone() == ("off",):
+                cursor.execute("SET synchronous_commit = on")
+        connection.commit()

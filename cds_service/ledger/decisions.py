@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
 from cds_service.answer import Answer
-from cds_service.ledger.entry import Entry, Row
+from cds_service.arrangement import Arrangement
+from cds_service.fhir.recording import Recorder, outcome_of
+from cds_service.ledger.capsule import PURPOSE, Capsule, patient_of, text_of, without_token
+from cds_service.ledger.entry import Entry, Row, Sealed
 from cds_service.ledger.ledger import Ledger
 from cds_service.log import safe_id
+from cds_service.protocol.dialect import Dialect
 from cds_service.protocol.errors import CdsError
 from cds_service.service import Advised, Decision, Service
 from cds_service.trust.secrets import Secrets
 
+_RELATED = frozenset({"Patient", "RelatedPerson"})
 _LONGEST = 255  # characters of a name that a client gives; FHIR allows ids of 64
 
 
@@ -25,13 +32,28 @@ _LONGEST = 255  # characters of a name that a client gives; FHIR allows ids of 6
 class Call:
     """One call as the ledger knows it, before it is answered."""
 
-    client: str
+    caller: Arrangement
     service: Service
-    hook: str
     body: bytes = field(repr=False)
+    accepted: Any = field(repr=False)  # the body as the standard has it
     today: date
-    dialect: str
-    location: str = ""
+    recorder: Recorder
+
+    @property
+    def client(self) -> str:
+        """The id of the client."""
+        return self.caller.client.id
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the client is spoken to."""
+        return self.caller.dialect
+
+    @property
+    def hook(self) -> str:
+        """The hook, when it is one of ours; anything else is a caller's text."""
+        hook = self.accepted.get("hook") if isinstance(self.accepted, dict) else None
+        return hook if isinstance(hook, str) and hook in self.service.hooks else ""
 
 
 def decision_entry(call: Call, answered: Answer, shown: Collection[str], response: bytes, ledger: Ledger) -> Entry:
@@ -45,8 +67,6 @@ def decision_entry(call: Call, answered: Answer, shown: Collection[str], respons
         **_call_members(call, ledger),
         "status": 200,
         "hookInstance": safe_id(request.hook_instance) or secrets.digest("hookInstance", request.hook_instance),
-        "user": request.user_id[:_LONGEST],
-        "patient": secrets.digest("patient", call.client, request.patient_id),
         "encounter": secrets.digest("encounter", call.client, request.encounter_id) if request.encounter_id else "",
         "cards": [
             _card_members(row, advised, offered, answered.withheld.get(row["position"], ""))
@@ -60,18 +80,19 @@ def decision_entry(call: Call, answered: Answer, shown: Collection[str], respons
         "unreadable": len(answered.unreadable),
         "response": hashlib.sha256(response).hexdigest(),
     }
-    return Entry("decision", _present(members), rows={"cards": rows} if rows else {})
+    return Entry("decision", _present(members), {"cards": rows} if rows else {}, _sealed(call, ledger))
 
 
-def refusal_entry(call: Call, error: CdsError, ledger: Ledger) -> Entry:
+def refusal_entry(call: Call, error: CdsError, response: bytes, ledger: Ledger) -> Entry:
     """The entry of a call that could not be answered: what was missing, or about somebody else."""
     members = {
         **_call_members(call, ledger),
         "status": error.status,
         "error": type(error).__name__,
         "where": error.where,
+        "response": hashlib.sha256(response).hexdigest(),
     }
-    return Entry("decision", _present(members))
+    return Entry("decision", _present(members), sealed=_sealed(call, ledger))
 
 
 def card_rows(client: str, answered: Answer, shown: Collection[str], ledger: Ledger) -> list[Row]:
@@ -119,19 +140,65 @@ def same_card(
     return secrets.digest("same", client, request.user_id, request.patient_id, encounter, content)
 
 
+def patient_digest(secrets: Secrets, client: str, patient_id: str) -> str:
+    """What a record calls a patient of this client."""
+    return secrets.digest("patient", client, patient_id)
+
+
 def _call_members(call: Call, ledger: Ledger) -> dict[str, Any]:
+    patient = patient_of(call.accepted)
     return {
         "client": call.client,
+        "user": _user(call, ledger.secrets),
+        "patient": patient_digest(ledger.secrets, call.client, patient) if patient else "",
         "service": call.service.id,
         "hook": call.hook,
         "software": ledger.software,
         "knowledge": call.service.knowledge_version,
         "knowledgeHash": call.service.knowledge_hash,
-        "dialect": call.dialect,
-        "location": call.location,
+        "dialect": call.dialect.name,
+        "location": call.caller.client.location,
         "today": call.today.isoformat(),
         "request": ledger.secrets.digest("request", call.body),
+        "server": urlsplit(call.recorder.server or "").netloc,
+        "asked": list(_asked(call)),
     }
+
+
+def _user(call: Call, secrets: Secrets) -> str:
+    """The user as the client names them, but a patient, or somebody who is known by one, as a digest."""
+    user = text_of(call.accepted, "userId")[:_LONGEST]
+    kind, _, identity = user.partition("/")
+    return f"{kind}/{secrets.digest('user', call.client, identity)}" if kind in _RELATED else user
+
+
+def _asked(call: Call) -> Iterator[dict[str, Any]]:
+    """What the FHIR server was asked for, and how each query ended."""
+    for key, found in call.recorder.answers.items():
+        kind = re.split(r"\W", call.service.prefetch[key], maxsplit=1)[0]
+        more = {"isFurtherPages": True} if key in call.recorder.continued else {}
+        yield {"key": key, "type": kind, "outcome": outcome_of(found), **more}
+
+
+def _sealed(call: Call, ledger: Ledger) -> Sealed:
+    """The capsule of the call, where the site keeps capsules."""
+    if ledger.capsule_days is None:
+        return {}
+    site, recorder = call.service.site, call.recorder
+    capsule = Capsule(
+        body=without_token(call.accepted),
+        today=call.today,
+        client=call.client,
+        service=call.service.id,
+        dialect=call.dialect.name,
+        codes=call.dialect.terms.codes,
+        profile=site.profile,
+        public_url=site.public_url,
+        emergency_url=site.emergency_url,
+        answers=recorder.answers if recorder.server else None,
+    )
+    until = datetime.now(UTC) + timedelta(days=ledger.capsule_days)
+    return {PURPOSE: (ledger.secrets.seal(PURPOSE, capsule.json()), until)}
 
 
 def _digest_of(secrets: Secrets, name: str, resource: Mapping[str, Any]) -> str:

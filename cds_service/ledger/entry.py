@@ -10,6 +10,7 @@ from typing import Any
 from cds_service.ledger.chain import digests_of, hash_of
 
 Row = Mapping[str, Any]
+Sealed = Mapping[str, tuple[bytes, datetime]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Entry:
     kind: str
     members: Row
     rows: Mapping[str, list[Row]] = field(default_factory=dict)
-    sealed: Mapping[str, tuple[bytes, datetime]] = field(default_factory=dict)
+    sealed: Sealed = field(default_factory=dict)
     once: str | None = None  # of two feedback entries with one key only the first is written
     at: str = field(default_factory=lambda: instant(datetime.now(UTC)))
 

@@ -6,18 +6,19 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import structlog
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from cds_service.ledger.chain import Link
-from cds_service.ledger.database import LedgerError, LedgerUnavailable, open_database
+from cds_service.ledger.chain import Link, last_link
+from cds_service.ledger.database import LedgerError, LedgerUnavailable, connected_to_read, open_database
 from cds_service.ledger.entry import Entry
-from cds_service.ledger.tables import head
+from cds_service.ledger.upkeep import expire
 from cds_service.ledger.writer import Writer
 from cds_service.protocol.errors import NotRecorded
 from cds_service.settings import Settings
@@ -35,6 +36,7 @@ class Ledger:
     secrets: Secrets
     software: str
     is_required: bool
+    capsule_days: int | None = None  # how long a call can be replayed; None: not at all
 
     def append(self, *entries: Entry) -> list[int | None]:
         """Write durably. Raises NotRecorded, unless the site chose to answer without a ledger."""
@@ -55,21 +57,29 @@ class Ledger:
 
     def card_key(self, client: str) -> bytes:
         """The key behind the ids of the cards that a client gets."""
-        return self.secrets.key(f"card/{client}")
+        return card_key(self.secrets, client)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection that only reads, and sees one state. Raises LedgerUnavailable."""
         try:
-            with self.engine.connect().execution_options(is_reader=True) as connection:
+            with connected_to_read(self.engine) as connection:
                 yield connection
+        except SQLAlchemyError as error:
+            raise LedgerUnavailable(type(error).__name__) from None
+
+    def expire(self, now: datetime) -> int:
+        """Delete the sealed content whose time is over; how many pieces. Raises LedgerUnavailable."""
+        try:
+            with self.engine.begin() as connection:
+                return expire(connection, now)
         except SQLAlchemyError as error:
             raise LedgerUnavailable(type(error).__name__) from None
 
     def last(self) -> Link:
         """The last entry, an anchor to be kept elsewhere."""
         with self.reading() as connection:
-            return Link(*connection.execute(select(head.c.number, head.c.hash)).one())
+            return last_link(connection)
 
     def require_writable(self) -> None:
         """Raise NotRecorded unless a transaction can be written to its end."""
@@ -93,7 +103,13 @@ def open_ledger(settings: Settings) -> Ledger:
     except SecretError as error:
         raise LedgerError(str(error)) from None
     engine = open_database(settings.database_url, folder)
-    return Ledger(engine, Writer(engine), secrets, software(), settings.without_ledger == "refuse")
+    days = settings.capsule_days if settings.ledger == "capsule" else None
+    return Ledger(engine, Writer(engine), secrets, software(), settings.without_ledger == "refuse", days)
+
+
+def card_key(secrets: Secrets, client: str) -> bytes:
+    """The key behind the ids of the cards that a client gets."""
+    return secrets.key(f"card/{client}")
 
 
 @cache

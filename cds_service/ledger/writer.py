@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
-from time import monotonic
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from cds_service.ledger.chain import Link
 from cds_service.ledger.database import LedgerUnavailable, lock_head
 from cds_service.ledger.entry import Entry, Row, instant
 from cds_service.ledger.tables import entries, feedback, head, metadata, sealed
+from cds_service.ledger.upkeep import keep_up
 
 _MOST_TOGETHER = 256
-_FORGET_EVERY = 3600  # seconds
+_DAY = 86_400.0  # seconds
 _INSERT = {name: insert(table) for name, table in metadata.tables.items()}  # made once: making one takes longer than it
 _MOVE_HEAD = update(head)
 
@@ -40,7 +41,6 @@ class Writer:
         self._lock = Lock()
         self._thread: Thread | None = None
         self._queue: SimpleQueue[_Waiting] = SimpleQueue()
-        self._forgets_at = 0.0
 
     def append(self, *new: Entry) -> list[int | None]:
         """Write entries in one transaction; their numbers, None for what was written before.
@@ -66,27 +66,26 @@ class Writer:
                 self._thread.start()
 
     def _run(self, queue: SimpleQueue[_Waiting]) -> None:
+        next_upkeep = time.monotonic()
         while True:
-            self._commit(_together(queue))
+            waiting = _together(queue, next_upkeep - time.monotonic())
+            if time.monotonic() >= next_upkeep:
+                keep_up(self._engine)
+                next_upkeep += _DAY
+            if waiting:
+                self._commit(waiting)
 
     def _commit(self, waiting: list[_Waiting]) -> None:
         """One transaction for all; none of them is on disk before it ends."""
         try:
             with self._engine.begin() as connection:
                 numbers = _Batch(connection).write([one.entries for one in waiting])
-                self._forget(connection)
         except (SQLAlchemyError, OSError) as error:
             for one in waiting:
                 one.done.set_exception(LedgerUnavailable(type(error).__name__))
         else:
             for one, written in zip(waiting, numbers, strict=True):
                 one.done.set_result(written)
-
-    def _forget(self, connection: Connection) -> None:
-        """Delete what is sealed and whose time is over, now and then: the record keeps its hash."""
-        if monotonic() >= self._forgets_at:
-            connection.execute(delete(sealed).where(sealed.c.until < instant(datetime.now(UTC))))
-            self._forgets_at = monotonic() + _FORGET_EVERY
 
 
 class _Batch:
@@ -104,6 +103,8 @@ class _Batch:
         for name, rows in self._rows.items():
             if rows:
                 self._connection.execute(_INSERT[name], rows)
+        if not self._rows:  # a trial whether it can be written: SQLite writes nothing where nothing changes
+            self._connection.execute(_MOVE_HEAD, {"number": self._link.number, "hash": ""})
         self._connection.execute(_MOVE_HEAD, {"number": self._link.number, "hash": self._link.hash})
         return numbers
 
@@ -130,12 +131,11 @@ class _Batch:
         return number
 
 
-def _together(queue: SimpleQueue[_Waiting]) -> list[_Waiting]:
-    """The next to be written, and all that wait with it."""
-    found = [queue.get()]
-    while len(found) < _MOST_TOGETHER:
-        try:
+def _together(queue: SimpleQueue[_Waiting], seconds: float) -> list[_Waiting]:
+    """The next to be written, and all that wait with it; none when nothing comes for so long."""
+    found: list[_Waiting] = []
+    with suppress(Empty):
+        found.append(queue.get(timeout=max(0.0, seconds)))
+        while len(found) < _MOST_TOGETHER:
             found.append(queue.get_nowait())
-        except Empty:
-            break
     return found

@@ -6,7 +6,10 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import orjson
+
 from cds_service.protocol.dialect import Dialect
+from cds_service.protocol.errors import CdsError
 
 Json = Mapping[str, Any]
 
@@ -27,6 +30,11 @@ def refusal(outcome: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
         return outcome
     words = [f"{issue['details']['text']} {issue.get('diagnostics', '')}".strip() for issue in outcome["issue"]]
     return {**outcome, "message": " ".join(words)}
+
+
+def refusal_body(error: CdsError, dialect: Dialect) -> bytes:
+    """The bytes of an error as they leave."""
+    return orjson.dumps(refusal(error.operation_outcome(), dialect))
 
 
 def _card(card: Json, dialect: Dialect) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import Column, Engine, Float, MetaData, String, Table, delete, insert, inspect
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from cds_service.ledger.database import LedgerError, open_database
+from cds_service.ledger.database import LedgerError, open_beside
 from cds_service.settings import Settings
 
 if TYPE_CHECKING:
@@ -144,12 +144,11 @@ def _database_store(settings: Settings) -> ReplayStore:
     folder = settings.data_folder
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        engine = open_database(settings.database_url, folder, "tokens.db", _make_table, "NORMAL")
+        engine = open_beside(settings.database_url, folder, "tokens.db", _make_table)
     except LedgerError as error:
         raise ReplayStoreError(str(error)) from None
     except OSError as error:
         raise ReplayStoreError(f"{folder}: cannot be used: {error.strerror}; name another with CDS_DATA") from None
-    engine.dispose()  # workers open connections of their own
     return DatabaseReplayStore(engine)
 
 

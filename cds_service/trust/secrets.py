@@ -44,14 +44,19 @@ class Secrets:
         sealed = AESGCM(self.key(purpose)).encrypt(nonce, zlib.compress(plain), purpose.encode())
         return _key_id(self.values[0]) + nonce + sealed
 
+    def when_sealed(self, sealed: bytes) -> Secrets:
+        """Only the secret that was used when this was sealed. Raises SecretError when it is not among ours."""
+        for value in self.values:
+            if _key_id(value) == sealed[:_KEY_ID]:
+                return Secrets((value,))
+        raise SecretError("it was sealed with a secret that is not in the file; add the old secret as a last line")
+
     def open(self, purpose: str, sealed: bytes) -> bytes:
         """What was sealed. Raises SecretError when its secret is not among ours, or a bit of it was changed."""
-        key_id, nonce, rest = sealed[:_KEY_ID], sealed[_KEY_ID : _KEY_ID + _NONCE], sealed[_KEY_ID + _NONCE :]
-        value = next((value for value in self.values if _key_id(value) == key_id), None)
-        if value is None:
-            raise SecretError("it was sealed with a secret that is not in the file; add the old secret as a last line")
+        key = self.when_sealed(sealed).key(purpose)
+        nonce, rest = sealed[_KEY_ID : _KEY_ID + _NONCE], sealed[_KEY_ID + _NONCE :]
         try:
-            return zlib.decompress(AESGCM(_derived(value, purpose)).decrypt(nonce, rest, purpose.encode()))
+            return zlib.decompress(AESGCM(key).decrypt(nonce, rest, purpose.encode()))
         except (InvalidTag, zlib.error):
             raise SecretError("what was sealed has been changed") from None
 

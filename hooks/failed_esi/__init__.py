@@ -40,6 +40,7 @@ def service(site: Site) -> Service:
         required=frozenset(knowledge.service["required"]),
         knowledge_version=knowledge.version,
         knowledge_hash=_hash_of(site, knowledge),
+        site=site,
         demo=knowledge.service["demo"],
         sample_orders=sample_orders(knowledge),
         advise=partial(advise, knowledge=knowledge, addresses=_addresses(site, knowledge)),

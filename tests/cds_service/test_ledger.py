@@ -9,14 +9,14 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 
 from cds_service.app import create_app
 from cds_service.ledger.chain import verify
-from cds_service.ledger.database import LedgerError, LedgerUnavailable
+from cds_service.ledger.database import LedgerError, LedgerUnavailable, upgrade_database
 from cds_service.ledger.entry import Entry
 from cds_service.ledger.ledger import open_ledger
-from cds_service.ledger.tables import cards, entries, head, sealed
+from cds_service.ledger.tables import cards, entries, head, metadata, sealed
 from cds_service.scenarios import find_scenario
 from cds_service.settings import Settings
 from tests.conftest import TODAY
@@ -24,14 +24,26 @@ from tests.conftest import TODAY
 STORY = find_scenario("failed-and-reordered", ["failed-esi"])
 
 
-@pytest.fixture
-def ledger(tmp_path):
-    return open_ledger(Settings(data=tmp_path))
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(request, tmp_path):
+    """Of both databases."""
+    if request.param == "sqlite":
+        return Settings(data=tmp_path, log_level="error")
+    url = request.getfixturevalue("postgres_url")
+    upgrade_database(url, tmp_path).dispose()
+    return Settings(data=tmp_path, database_url=url, log_level="error")
 
 
 @pytest.fixture
-def app(tmp_path):
-    return create_app(settings=Settings(data=tmp_path, log_level="error"), today=lambda: STORY.today)
+def ledger(settings):
+    opened = open_ledger(settings)
+    yield opened
+    opened.engine.dispose()
+
+
+@pytest.fixture
+def app(settings):
+    return create_app(settings=settings, today=lambda: STORY.today)
 
 
 def faults(ledger, **anchors):
@@ -54,11 +66,17 @@ def feedback_row(key):
     }  # fmt: skip
 
 
-def alter(tmp_path, statement):
+def alter(folder, statement):
     """What somebody with the file at hand may do."""
-    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+    with closing(sqlite3.connect(folder / "ledger.db")) as connection:
         connection.execute(statement)
         connection.commit()
+
+
+def change(ledger, statement):
+    """What somebody with the database at hand may do."""
+    with ledger.engine.begin() as connection:
+        connection.execute(text(statement))
 
 
 class TestWriting:
@@ -78,11 +96,11 @@ class TestWriting:
         assert {record["test"] for record in records(ledger)} == set(range(300))
         assert faults(ledger) == []
 
-    def test_processes_write_one_chain(self, tmp_path, ledger):
+    def test_processes_write_one_chain(self, settings, ledger):
         ledger.append(plain(0))
         context = multiprocessing.get_context("spawn")
         with context.Pool(2) as pool:
-            pool.starmap(append_some, [(str(tmp_path), 40), (str(tmp_path), 40)])
+            pool.starmap(append_some, [(settings, 40), (settings, 40)])
         assert ledger.last().number == 81
         assert faults(ledger) == []
 
@@ -95,6 +113,11 @@ class TestWriting:
         assert ledger.append(plain(2)) == [3]
         assert faults(ledger) == []
 
+    def test_any_text_can_be_written(self, ledger):
+        ledger.append(Entry("decision", {"user": "nul \0, quote ', emoji \U0001f600, line\u2028end"}))
+        assert records(ledger)[0]["user"].startswith("nul \0, quote")
+        assert faults(ledger) == []
+
     def test_what_was_reported_before_is_written_once(self, ledger):
         entry = Entry("feedback", {}, rows={"feedback": [feedback_row("k")]}, once="k")
         other = Entry("feedback", {}, rows={"feedback": [feedback_row("l")]}, once="l")
@@ -102,32 +125,75 @@ class TestWriting:
         assert ledger.append(entry) == [None]
         assert faults(ledger) == []
 
-    def test_a_ledger_that_cannot_be_written_is_said_to_be(self, tmp_path, ledger):
+    def test_a_ledger_that_cannot_be_written_is_said_to_be(self, ledger):
         ledger.append(plain(1))
-        alter(tmp_path, "ALTER TABLE entries RENAME TO elsewhere")
+        change(ledger, "ALTER TABLE entries RENAME TO elsewhere")
         with pytest.raises(LedgerUnavailable):
             ledger.writer.append(plain(2))
-        alter(tmp_path, "ALTER TABLE elsewhere RENAME TO entries")
+        change(ledger, "ALTER TABLE elsewhere RENAME TO entries")
         assert ledger.append(plain(2)) == [2]
 
-    def test_a_second_start_finds_what_was_written(self, tmp_path, ledger):
+    def test_a_trial_writes_and_leaves_no_trace(self, tmp_path):
+        ledger = open_ledger(Settings(data=tmp_path))
         ledger.append(plain(1))
-        again = open_ledger(Settings(data=tmp_path))
+        end = ledger.last()
+        with ledger.engine.connect() as beside:
+            before = beside.exec_driver_sql("PRAGMA data_version").scalar()
+            beside.rollback()
+            ledger.require_writable()
+            assert beside.exec_driver_sql("PRAGMA data_version").scalar() != before
+        assert ledger.last() == end
+        assert faults(ledger) == []
+
+    def test_a_second_start_finds_what_was_written(self, settings, ledger):
+        ledger.append(plain(1))
+        again = open_ledger(settings)
         assert again.append(plain(2)) == [2]
         assert again.secrets == ledger.secrets
 
 
-def append_some(folder, count):
-    ledger = open_ledger(Settings(data=folder))
+def append_some(settings, count):
+    ledger = open_ledger(settings)
     for number in range(count):
         ledger.append(plain(number))
 
 
 class TestOpening:
-    def test_commits_outlast_a_power_cut(self, ledger):
-        with ledger.engine.connect() as connection:
+    def test_commits_outlast_a_power_cut(self, tmp_path):
+        with open_ledger(Settings(data=tmp_path)).engine.connect() as connection:
             assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
             assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
+
+    def test_commits_outlast_a_power_cut_whatever_the_server_was_told(self, tmp_path, postgres_url):
+        url = f"{postgres_url}&options=-csynchronous_commit%3Doff"
+        with upgrade_database(url, tmp_path).connect() as connection:
+            assert connection.execute(text("SHOW synchronous_commit")).scalar() == "on"
+            assert connection.execute(text("SHOW transaction_isolation")).scalar() == "read committed"
+
+    def test_postgresql_is_upgraded_by_command(self, tmp_path, postgres_url):
+        with pytest.raises(LedgerError, match="ledger upgrade"):
+            open_ledger(Settings(data=tmp_path, database_url=postgres_url))
+        with ThreadPoolExecutor(4) as pool:  # who comes second finds the tables made
+            engines = list(pool.map(lambda _: upgrade_database(postgres_url, tmp_path), range(4)))
+        with engines[0].connect() as connection:
+            assert connection.execute(select(head.c.number)).scalars().all() == [0]
+        assert open_ledger(Settings(data=tmp_path, database_url=postgres_url)).append(plain(1)) == [1]
+
+    def test_who_reads_sees_one_state(self, ledger):
+        ledger.append(plain(1))
+        with ledger.reading() as connection:
+            assert connection.execute(select(func.count()).select_from(entries)).scalar() == 1
+            ledger.append(plain(2))
+            assert connection.execute(select(func.count()).select_from(entries)).scalar() == 1
+
+    def test_a_connection_that_broke_is_made_anew(self, tmp_path, postgres_url):
+        upgrade_database(postgres_url, tmp_path)
+        ledger = open_ledger(Settings(data=tmp_path, database_url=postgres_url))
+        ledger.append(plain(1))
+        with open_ledger(Settings(data=tmp_path, database_url=postgres_url)).engine.begin() as connection:
+            others = text("pid <> pg_backend_pid() AND datname = current_database()")
+            connection.execute(select(text("pg_terminate_backend(pid) FROM pg_stat_activity")).where(others))
+        assert ledger.append(plain(2)) == [2]
 
     def test_a_folder_that_cannot_be_made_is_named(self, tmp_path):
         (tmp_path / "file").write_text("")
@@ -153,7 +219,7 @@ class TestOpening:
 
 ALTERATIONS = {
     "a record": "UPDATE entries SET record = replace(record, '200', '412') WHERE number = 2",
-    "a hash": "UPDATE entries SET hash = 'f' || substr(hash, 2) WHERE number = 2",
+    "a hash": "UPDATE entries SET hash = substr(hash, 2) || '.' WHERE number = 2",
     "a kind": "UPDATE entries SET kind = 'other' WHERE number = 2",
     "a time": "UPDATE entries SET at = '2020-01-01T00:00:00.000000Z' WHERE number = 2",
     "an entry taken out": "DELETE FROM entries WHERE number = 2",
@@ -162,12 +228,12 @@ ALTERATIONS = {
     "an entry put in": "INSERT INTO entries SELECT 99, kind, at, record, hash FROM entries WHERE number = 4",
     "a card": "UPDATE cards SET card = 'OTHER'",
     "who a card was shown to": "UPDATE cards SET client = 'other'",
-    "a card that was withheld": "UPDATE cards SET is_shown = 1 - is_shown",
+    "a card that was withheld": "UPDATE cards SET is_shown = NOT is_shown",
     "a card taken out": "DELETE FROM cards",
     "a card put in": "INSERT INTO cards SELECT number, 9, client, uuid, card, same, same_encounter, is_shown FROM cards",
     "what became of a card": "UPDATE feedback SET outcome = 'overridden'",
     "feedback taken out": "DELETE FROM feedback",
-    "sealed content": "UPDATE sealed SET content = x'00'",
+    "sealed content": "UPDATE sealed SET content = substr(content, 1, 2)",
     "a stray card": "INSERT INTO cards SELECT 77, 0, client, uuid, card, same, same_encounter, is_shown FROM cards",
 }
 
@@ -197,15 +263,15 @@ class TestVerifying:
         assert faults(written) == []
 
     @pytest.mark.parametrize("statement", ALTERATIONS.values(), ids=ALTERATIONS)
-    def test_what_was_altered_is_found(self, written, tmp_path, statement):
-        alter(tmp_path, statement)
+    def test_what_was_altered_is_found(self, written, statement):
+        change(written, statement)
         assert faults(written) != []
 
-    def test_what_was_sealed_may_go_when_its_time_is_over(self, written, tmp_path):
-        alter(tmp_path, "DELETE FROM sealed")
+    def test_what_was_sealed_may_go_when_its_time_is_over(self, written):
+        change(written, "DELETE FROM sealed")
         assert faults(written) == []
 
-    def test_a_ledger_chained_anew_does_not_match_an_anchor(self, written, tmp_path):
+    def test_a_ledger_chained_anew_does_not_match_an_anchor(self, written):
         anchor = written.last()
         with written.engine.begin() as connection:
             connection.execute(text("DELETE FROM entries WHERE number = 4"))
@@ -221,12 +287,8 @@ class TestCalls:
     def post(self, app, **changes):
         return app.test_client().post("/cds-services/failed-esi", json={**STORY.request(), **changes})
 
-    def ledger_of(self, tmp_path):
-        return open_ledger(Settings(data=tmp_path))
-
-    def test_a_card_is_on_record_before_it_leaves(self, app, tmp_path):
+    def test_a_card_is_on_record_before_it_leaves(self, app, ledger):
         answer = self.post(app).get_json()
-        ledger = self.ledger_of(tmp_path)
         (record,) = records(ledger)
         assert record["status"] == 200
         (shown,) = answer["cards"]
@@ -241,27 +303,28 @@ class TestCalls:
             assert connection.execute(select(cards.c.uuid)).scalars().all() == [answer["cards"][0]["uuid"]]
         assert faults(ledger) == []
 
-    def test_silence_is_on_record_with_its_reason(self, app, tmp_path):
+    def test_silence_is_on_record_with_its_reason(self, app, ledger):
         request = STORY.request()
         request["context"]["selections"] = []
         assert self.post(app, **request).get_json() == {"cards": []}
-        (record,) = records(self.ledger_of(tmp_path))
+        (record,) = records(ledger)
         assert record["silence"] == ["nothing-selected"]
 
-    def test_a_refusal_is_on_record(self, app, tmp_path):
+    def test_a_refusal_is_on_record(self, app, ledger):
         request = STORY.request()
         del request["prefetch"]["procedures"]
         assert self.post(app, **request).status_code == 412
-        (record,) = records(self.ledger_of(tmp_path))
+        (record,) = records(ledger)
         assert (record["status"], record["where"]) == (412, "prefetch.procedures")
 
-    def test_no_identifier_of_the_patient_is_on_record(self, app, tmp_path):
+    def test_no_identifier_of_the_patient_is_on_record(self, app, ledger):
         request = STORY.request()
         self.post(app, **request)
-        stored = (tmp_path / "ledger.db").read_bytes() + (tmp_path / "ledger.db-wal").read_bytes()
+        with ledger.reading() as connection:
+            stored = repr([connection.execute(select(table)).all() for table in metadata.sorted_tables])
         ids = {request["context"]["patientId"], request["context"]["encounterId"]}
         ids |= {entry["resource"]["id"] for entry in request["prefetch"]["procedures"]["entry"]}
-        assert [one for one in ids if one.encode() in stored] == []
+        assert [one for one in ids if one in stored] == []
 
     def test_the_same_call_gets_the_same_ids_and_another_installation_others(self, app, tmp_path):
         first = self.post(app).get_json()["cards"][0]["uuid"]
@@ -269,9 +332,9 @@ class TestCalls:
         other = create_app(settings=Settings(data=tmp_path / "other", log_level="error"), today=lambda: STORY.today)
         assert self.post(other).get_json()["cards"][0]["uuid"] != first
 
-    def test_nothing_leaves_unrecorded(self, app, tmp_path):
+    def test_nothing_leaves_unrecorded(self, app, ledger):
         self.post(app)
-        alter(tmp_path, "ALTER TABLE head RENAME TO elsewhere")
+        change(ledger, "ALTER TABLE head RENAME TO elsewhere")
         refused = self.post(app)
         assert refused.status_code == 503
         assert refused.headers["Retry-After"] == "5"
@@ -279,10 +342,10 @@ class TestCalls:
         assert app.test_client().get("/readyz").status_code == 503
         assert app.test_client().get("/livez").status_code == 200
 
-    def test_a_site_may_choose_to_answer_all_the_same(self, tmp_path):
-        settings = Settings(data=tmp_path, log_level="error", without_ledger="answer")
-        app = create_app(settings=settings, today=lambda: TODAY)
-        alter(tmp_path, "ALTER TABLE head RENAME TO elsewhere")
+    def test_a_site_may_choose_to_answer_all_the_same(self, settings, ledger):
+        lenient = settings.model_copy(update={"without_ledger": "answer"})
+        app = create_app(settings=lenient, today=lambda: TODAY)
+        change(ledger, "ALTER TABLE head RENAME TO elsewhere")
         answered = self.post(app)
         assert answered.status_code == 200
         assert answered.get_json()["cards"] != []
@@ -299,7 +362,8 @@ def test_sealed_content_is_stored_beside_the_record(ledger):
     assert list(record["sealed"]) == ["comment"]
 
 
-def test_sealed_content_is_deleted_when_its_time_is_over(tmp_path, ledger):
+def test_sealed_content_is_deleted_when_its_time_is_over(tmp_path):
+    ledger = open_ledger(Settings(data=tmp_path))
     now = datetime.now(UTC)
     ledger.append(*(Entry("feedback", {}, sealed={"comment": (b"closed", now + timedelta(days=d))}) for d in (-1, 1)))
     open_ledger(Settings(data=tmp_path)).append(plain(3))

@@ -230,6 +230,7 @@ FAULTS = {
     "half json": lambda e: e.send(e.good[: len(e.good) // 2]),
     "not utf-8": lambda e: e.send(b'{"a":"\xff"}'),
     "nan": lambda e: e.send(b'{"resourceType":"Bundle","total":NaN}'),
+    "too deep": lambda e: e.send(e.good[:-1] + b',"x":' + b"[" * 300 + b"]" * 300 + b"}"),
     "json text": lambda e: e.send(b'"no"'),
     "json list": lambda e: e.send(b"[]"),
     "empty object": lambda e: e.send(b"{}"),
