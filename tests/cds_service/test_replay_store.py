@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 
 import pytest
@@ -58,10 +59,14 @@ def redis_url(tmp_path_factory):
         server.terminate()
 
 
-@pytest.fixture(params=["sqlite", "redis", "postgres"])
-def settings(request, tmp_path):
-    if request.param == "sqlite":
-        return Settings(data=tmp_path)
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(data=tmp_path)
+
+
+@pytest.fixture(params=["redis", "postgres"])
+def shared(request, tmp_path):
+    """The settings of a store that several machines share."""
     if request.param == "redis":
         return Settings(redis_url=request.getfixturevalue("redis_url"))
     url = os.environ.get("TEST_POSTGRES_URL")
@@ -70,24 +75,23 @@ def settings(request, tmp_path):
     return Settings(data=tmp_path, database_url=url)
 
 
-@pytest.fixture
-def store(settings):
-    opened = open_replay_store(settings)
-    yield opened
-    if not settings.redis_url:
-        opened.engine.dispose()
-
-
 def fresh(name):
     return f"{name}-{time.monotonic_ns()}"
 
 
-def test_a_token_counts_once_for_its_issuer(store):
+@contextmanager
+def opened(settings):
+    store = open_replay_store(settings)
+    yield store
+    if not settings.redis_url:
+        store.engine.dispose()
+
+
+def counts_once(settings):
     one = fresh("one")
-    assert store.claim("a", one, LATER)
-    assert not store.claim("a", one, LATER)
-    assert store.claim("b", one, LATER)
-    assert store.claim("a", f"{one}-other", LATER)
+    with opened(settings) as store:
+        claims = [store.claim("a", one, LATER), store.claim("a", one, LATER), store.claim("b", one, LATER)]
+    return claims == [True, False, True]
 
 
 def test_names_that_run_into_each_other_are_two():
@@ -96,25 +100,43 @@ def test_names_that_run_into_each_other_are_two():
     assert len(token_key("i" * 255, "j" * 255)) == 64
 
 
-def test_of_two_threads_one_is_first(store):
+def in_threads(settings):
+    """How many of two threads that claim one token were first, counted over many tokens."""
     run = fresh("threads")
-    with ThreadPoolExecutor(2) as pool:
+    with opened(settings) as store, ThreadPoolExecutor(2) as pool:
         claims = [[pool.submit(store.claim, "a", f"{run}-{n}", LATER) for _ in range(2)] for n in range(ROUNDS)]
-        outcomes = Counter(sum(claim.result() for claim in pair) for pair in claims)
-    assert outcomes == {1: ROUNDS}
+        return Counter(sum(claim.result() for claim in pair) for pair in claims)
 
 
 def claim_all(settings, run):
-    store = open_replay_store(settings)
-    return [store.claim("a", f"{run}-{number}", LATER) for number in range(ROUNDS)]
+    with opened(settings) as store:
+        return [store.claim("a", f"{run}-{number}", LATER) for number in range(ROUNDS)]
 
 
-def test_of_two_processes_one_is_first(settings):
+def in_processes(settings):
+    """The same of two processes."""
     run = fresh("processes")
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         one, other = (pool.submit(claim_all, settings, run) for _ in range(2))
-        outcomes = Counter(a + b for a, b in zip(one.result(), other.result(), strict=True))
-    assert outcomes == {1: ROUNDS}
+        return Counter(a + b for a, b in zip(one.result(), other.result(), strict=True))
+
+
+def test_a_token_counts_once_for_its_issuer(settings):
+    assert counts_once(settings)
+
+
+def test_of_two_threads_one_is_first(settings):
+    assert in_threads(settings) == {1: ROUNDS}
+
+
+def test_of_two_processes_one_is_first(settings):
+    assert in_processes(settings) == {1: ROUNDS}
+
+
+def test_a_store_of_several_machines_does_the_same(shared):
+    assert counts_once(shared)
+    assert in_threads(shared) == {1: ROUNDS}
+    assert in_processes(shared) == {1: ROUNDS}
 
 
 def test_the_store_in_memory_forgets_what_is_over():
