@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from alembic import command
@@ -22,6 +23,7 @@ from cds_service.ledger.tables import head
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _LOCK_HEAD = select(head.c.number, head.c.hash).with_for_update()
 _BUSY = 30  # seconds that a writer waits for another one
+_ONE_AT_A_TIME = Lock()  # Alembic keeps the migration that runs in a module
 _UPGRADING = 0x636473  # "cds": the advisory lock of whoever makes the tables
 
 
@@ -101,7 +103,7 @@ def _upgrade(engine: Engine) -> None:
     if _is_current(engine):
         return
     config = _config()
-    with engine.begin() as connection:
+    with _ONE_AT_A_TIME, engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(_UPGRADING)))
         config.attributes["connection"] = connection
