@@ -6,6 +6,7 @@
     protocol/      what CDS Hooks defines: request, card, discovery, errors
     fhir/          what FHIR defines: codes, dates, the record, the validated view
     trust/         whose data it is and how much of it we take
+    worker.py      the server: queue, refusals, graceful end; health.py and metrics.py for who watches it
     outbound.py    how the commands reach other machines
     check/         the conformance check of any CDS service
     settings.py    every CDS_* variable

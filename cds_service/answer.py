@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -11,7 +11,7 @@ from cds_service.fhir.evidence import Connect, Evidence, Resource, gather
 from cds_service.fhir.models import nonconformities
 from cds_service.fhir.reader import read_record, reference_of
 from cds_service.fhir.record import PatientRecord
-from cds_service.protocol.card import Suggestion
+from cds_service.protocol.card import Card, Suggestion
 from cds_service.protocol.errors import EvidenceTruncated
 from cds_service.protocol.hook_request import HookRequest
 from cds_service.protocol.response import Addressee, card_json
@@ -46,6 +46,10 @@ class Answer:
             for place, (advised, addressee) in enumerate(self._addressed(key))
             if place not in self.withheld
         ]
+
+    def shown(self) -> list[Card]:
+        """The cards that are not withheld."""
+        return [advised.card for n, advised in enumerate(self.advice.cards) if n not in self.withheld]
 
     def card_ids(self, key: bytes) -> list[str]:
         """The uuids of all cards of the advice, in their order."""
@@ -105,20 +109,31 @@ class Answer:
         return members
 
 
-def answer(service: Service, body: object, today: date, connect: Connect | None = None) -> Answer:
+def answer(
+    service: Service,
+    body: object,
+    today: date,
+    connect: Connect | None = None,
+    ended: Callable[[str], object] = lambda _: None,
+) -> Answer:
     """Answer one hook request; `connect` gives the FHIR server that a request names, when it may be asked.
+
+    `ended` is told the name of each phase as it ends: parse, gather, advise.
 
     Raises CdsError: 400 malformed, 412 required data missing or cut short, 422 about somebody else.
     """
     request = HookRequest.parse(body, service.hooks, service.prefetch)
+    ended("parse")
     if not any(service.concerns(order) for order in request.selected):
         return Answer(request, service.advise(request, PatientRecord(), today), service)
     evidence = gather(service, request, connect(request.fhir_server, request.access_token) if connect else None)
+    ended("gather")
     drafts = (*request.selected, *request.other_drafts)
     named = [reference for order in drafts for reference in order.reason_references]
     record = read_record(evidence, service.codes, service.is_relevant, named)
     advice = service.advise(request, record, today)
     _require_whole_history(service, record, advice)
+    ended("advise")
     named_in_advice = _resources(evidence, {name for d in advice.decisions for name in (*d.evidence, *d.finding)})
     return Answer(
         request,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from functools import cache, lru_cache, partial
 from traceback import extract_tb
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import orjson
@@ -24,6 +23,7 @@ from cds_service.examples import Example, examples, feedback_examples
 from cds_service.fhir.deadline import Deadline
 from cds_service.fhir.models import warm_up
 from cds_service.fhir.recording import Recorder
+from cds_service.health import Readiness, has_room
 from cds_service.html_page import SECURITY_HEADERS, html_page
 from cds_service.ledger.decisions import Call, decision_entry, refusal_entry
 from cds_service.ledger.feedback import Inbox
@@ -50,8 +50,14 @@ from cds_service.protocol.openapi import openapi_json
 from cds_service.service import Service, Site
 from cds_service.settings import Settings, read_settings
 from cds_service.trust.admission import admission, read_all_clients
+from cds_service.trust.call_limits import Allowance, CallLimits
 from cds_service.trust.clients import OPEN, Client
 from cds_service.trust.limits import read_json
+from cds_service.trust.turns import Turns
+
+if TYPE_CHECKING:
+    from cds_service.ledger.entry import Entry
+    from cds_service.metrics import Stopwatch
 
 NO_CARDS: dict[str, Any] = {"cards": []}
 
@@ -64,6 +70,8 @@ def create_app(
     today: Callable[[], date] | None = None,
 ) -> Flask:
     """Compose the application. Refuses to start when the settings or the pathway files do not fit together."""
+    from cds_service.metrics import CONTENT_TYPE, Metrics  # not before `serve` has said how many workers there are
+
     settings = settings or read_settings()
     configure(settings.log_level)
     built = cache(lambda profile: load_services(settings, profile) if services is None else tuple(services))
@@ -74,6 +82,10 @@ def create_app(
     door = admission(settings, clients)
     day = today or (lambda: local_day(settings.timezone))
     ledger = open_ledger(settings)
+    turns = Turns(settings.max_wait_ms)
+    metrics = Metrics(tuple(listed.values()))
+    has_disk = partial(has_room, settings.data_folder, settings.disk_floor_mb)
+    readiness = Readiness({"ledger": ledger.is_writable, "disk": has_disk})
     warm_up()
 
     app = Flask("cds_service", static_folder=None)
@@ -87,11 +99,16 @@ def create_app(
         send_wildcard=settings.cors_origins == ("*",),
         max_age=600,
     )
+    limits = CallLimits(settings.redis_url if settings.clients else None)
+    app.extensions |= {"metrics": metrics, "readiness": readiness, "turns": turns}  # the worker looks at them too
 
     def let_in(*paths: str) -> Arrangement:
         """What the caller gets, once it is known who that is: before anything it sent is read."""
         g.client = door.client(request.headers.get("Authorization"), *paths)
         return arranged[g.client.id]
+
+    def allowance_of(client: Client) -> Allowance:
+        return Allowance() if client is OPEN else Allowance.of_client(settings, client.rate, client.concurrency)
 
     @cache
     def knowledge_page(service_id: str) -> str:
@@ -113,34 +130,54 @@ def create_app(
 
     @app.post("/cds-services/<service_id>")
     def call(service_id: str) -> Response:
-        started = time.perf_counter()
+        stopwatch = metrics.stopwatch()
         deadline = Deadline.after(settings.deadline_ms)
         caller = let_in(f"/cds-services/{service_id}")
+        stopwatch.ended("auth")
         service = service_of(caller.services, service_id)
-        sent = _read_body(settings.max_body)
+        with limits.counted(caller.client.id, allowance_of(caller.client)), metrics.in_flight.track_inprogress():
+            sent = _read_body(settings.max_body)
+            stopwatch.ended("read")
+            with turns.taken():
+                stopwatch.ended("wait")
+                return evaluate(caller, service, sent, deadline, stopwatch)
+
+    def evaluate(
+        caller: Arrangement, service: Service, sent: bytes, deadline: Deadline, stopwatch: Stopwatch
+    ) -> Response:
         body = accept(read_json(sent, settings.max_depth), caller.dialect)
-        recorder = Recorder(partial(caller.servers.search, deadline=deadline))
+        recorder = Recorder(partial(caller.servers.search, deadline=deadline, waiting=turns.given_up))
         record = Call(caller, service, sent, body, day(), recorder)
+        g.hook = record.hook
         try:
-            answered = answer(service, body, record.today, recorder.connect)
+            answered = answer(service, body, record.today, recorder.connect, stopwatch.ended)
         except (EvidenceNotAvailable, EvidenceTruncated, UnusableContent) as refused:
-            ledger.append(refusal_entry(record, refused, refusal_body(refused, caller.dialect), ledger))
+            append(refusal_entry(record, refused, refusal_body(refused, caller.dialect), ledger))
             raise
         answered = replace(answered, withheld=withheld(record.client, answered, ledger, settings))
         response = NO_CARDS if caller.client.silent else answered.response(ledger.card_key(record.client))
         leaving = orjson.dumps(rewrite(response, caller.dialect))
         shown = {card["uuid"] for card in response["cards"]}
-        ledger.append(decision_entry(record, answered, shown, leaving, ledger))
-        _log_call(answered, caller.client, time.perf_counter() - started)
+        stopwatch.ended("write")
+        append(decision_entry(record, answered, shown, leaving, ledger))
+        stopwatch.ended("record")
+        metrics.shown(service, () if caller.client.silent else answered.shown())
+        _log_call(answered, caller.client, stopwatch.total())
         return Response(leaving, content_type="application/json")
+
+    def append(entry: Entry) -> None:
+        with turns.given_up():
+            ledger.append(entry)
 
     @app.post("/cds-services/<service_id>/feedback")
     def feedback(service_id: str) -> Response:
         path = f"/cds-services/{service_id}"
         caller = let_in(f"{path}/feedback", path)  # which of them `aud` names is nowhere specified
         service = service_of(caller.services, service_id)
-        reports, skipped = read_feedback(read_json(_read_body(settings.max_body), settings.max_depth))
-        taken = Inbox(ledger, caller.client.id, service, settings.comment_days).take(reports)
+        with limits.counted(caller.client.id, allowance_of(caller.client)):
+            reports, skipped = read_feedback(read_json(_read_body(settings.max_body), settings.max_depth))
+            taken = Inbox(ledger, caller.client.id, service, settings.comment_days).take(reports)
+        metrics.feedback(service, taken.outcomes)
         log.info(
             "feedback",
             client=caller.client.id,
@@ -166,8 +203,12 @@ def create_app(
 
     @app.get("/readyz")
     def ready() -> Response:
-        ledger.require_writable()
+        readiness.require()
         return _json({"status": "ok", "knowledge": {s.id: s.knowledge_version for s in listed.values()}})
+
+    @app.get("/metrics")
+    def count() -> Response:
+        return Response(metrics.text(day()), content_type=CONTENT_TYPE)
 
     @app.get("/openapi.json")
     def describe() -> Response:
@@ -175,7 +216,14 @@ def create_app(
 
     @app.errorhandler(Exception)
     def fail(error: Exception) -> Response:
+        metrics.refused(error, (request.view_args or {}).get("service_id"))
         return _error_response(error, arranged[g.client.id].dialect if "client" in g else dialect)
+
+    @app.after_request
+    def called(response: Response) -> Response:
+        if request.endpoint == "call":
+            metrics.called((request.view_args or {})["service_id"], g.get("hook", ""), response.status_code)
+        return response
 
     return app
 

@@ -3,54 +3,21 @@
 from __future__ import annotations
 
 import gc
-import socket
+import math
+import os
 import sys
-from http import HTTPStatus
+import tempfile
 from pathlib import Path
 from typing import Any
 
-import orjson
-import structlog
 from gunicorn.app.base import BaseApplication
 from gunicorn.http import errors
-from gunicorn.workers.gthread import ThreadWorker
 
 from cds_service.app import answer_broken_body, create_app
-from cds_service.protocol.errors import operation_outcome
 from cds_service.settings import Settings
+from cds_service.worker import Worker, close_when_draining
 
-_REFUSALS = (
-    (errors.LimitRequestLine, HTTPStatus.REQUEST_URI_TOO_LONG),
-    (errors.LimitRequestHeaders, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
-    (errors.UnsupportedTransferCoding, HTTPStatus.NOT_IMPLEMENTED),
-    (errors.ExpectationFailed, HTTPStatus.EXPECTATION_FAILED),
-    (errors.ParseException, HTTPStatus.BAD_REQUEST),
-)
-
-
-class Worker(ThreadWorker):  # type: ignore[misc]
-    """Refuses what is no HTTP in the words of the service; gunicorn would quote it in its answer and its log."""
-
-    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
-        """Answer a request that never reached the application, with an OperationOutcome, and hang up."""
-        found = next((status for kind, status in _REFUSALS if isinstance(exc, kind)), None)
-        status = found or HTTPStatus.INTERNAL_SERVER_ERROR
-        structlog.get_logger().warning("refused", status=int(status), error=type(exc).__name__)
-        issue_type = "structure" if found else "exception"
-        body = orjson.dumps(operation_outcome(issue_type, f"{status.phrase}.", where="HTTP request"))
-        lines = [
-            f"HTTP/1.1 {status.value} {status.phrase}",
-            "Connection: close",
-            "Content-Type: application/json",
-            f"Content-Length: {len(body)}",
-            "Cache-Control: no-store",
-            # The origin was perhaps never read, so that only "any" can be answered.
-            *(["Access-Control-Allow-Origin: *"] if "*" in self.app.settings.cors_origins else []),
-        ]
-        try:
-            client.sendall("\r\n".join([*lines, "", ""]).encode() + body)
-        except OSError:
-            structlog.get_logger().debug("refused", error="client gone")
+_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -61,6 +28,15 @@ class Server(BaseApplication):  # type: ignore[misc]
         self.settings = settings
         super().__init__()
 
+    def run(self) -> None:
+        """Serve until told to end; several workers count in one folder of their own (prometheus_client)."""
+        if self.settings.workers == 1 or _METRICS in os.environ:
+            super().run()
+            return
+        with tempfile.TemporaryDirectory(prefix="cds-service-metrics-") as folder:
+            os.environ[_METRICS] = folder
+            super().run()
+
     def load_config(self) -> None:
         """Threads for requests that wait, the app loaded once before the workers fork."""
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
@@ -70,8 +46,11 @@ class Server(BaseApplication):  # type: ignore[misc]
             "threads": self.settings.threads,
             "worker_class": Worker,
             "preload_app": True,
-            "graceful_timeout": 5,
+            "graceful_timeout": math.ceil(self.settings.drain_ms / 1000) + 5,
             "timeout": 30,
+            "keepalive": 75,  # longer than proxies keep idle connections, so that it is they who hang up
+            "pre_request": close_when_draining,
+            "child_exit": forget_metrics,
             "control_socket_disable": True,  # would be written under $HOME, which may be read-only
             "loglevel": "warning",
             "when_ready": announce,
@@ -93,6 +72,14 @@ class Server(BaseApplication):  # type: ignore[misc]
         gc.freeze()
         gc.set_threshold(500_000, 20, 100)
         return app
+
+
+def forget_metrics(_: Any, worker: Worker) -> None:
+    """What a worker that has ended was doing no longer counts as being done."""
+    if _METRICS in os.environ:
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def announce(server: Any) -> None:

@@ -82,6 +82,7 @@ class Service:
     knowledge_version: str
     knowledge_hash: str  # of all files and settings that the advice follows from
     site: Site  # what it was built for
+    checked_on: date  # when the oldest of its sources was last checked
     advise: Advise
     demo: str  # the scenario that shows what the service does
     sample_orders: Mapping[str, NewOrder]  # one draft of each kind of order, for testers; the first is the usual one

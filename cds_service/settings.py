@@ -41,7 +41,20 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address that `serve` listens on")
     port: int = Field(8000, ge=0, le=65535, description="Port that `serve` listens on; 0 picks a free one")
     workers: int = Field(1, ge=1, le=64, description="Worker processes of `serve`")
-    threads: int = Field(8, ge=1, le=256, description="Threads of each worker")
+    threads: int = Field(32, ge=1, le=256, description="Threads of each worker")
+    max_wait_ms: int = Field(
+        300, ge=20, le=10_000, description="Longest wait for a turn, in milliseconds; what would wait longer gets 503"
+    )
+    drain_ms: int = Field(
+        1000,
+        ge=0,
+        le=60_000,
+        description="How long after SIGTERM calls are still taken while `/readyz` says no, in milliseconds",
+    )
+    rate: int = Field(100, ge=1, description="Calls a second of one client; the next gets 429")
+    concurrency: int | None = Field(
+        None, ge=1, description="Calls of one client at once in a worker; else three quarters of `CDS_THREADS`"
+    )
     max_body: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body, in bytes")
     max_depth: int = Field(64, ge=8, le=250, description="Deepest nesting of a request body")
     deadline_ms: int = Field(
@@ -85,8 +98,8 @@ class Settings(BaseSettings):
     )
     redis_url: str | None = Field(
         None,
-        description="Redis or Valkey, such as redis://host/0, that all workers and instances share for the tokens that "
-        "were used; else a database",
+        description="Redis or Valkey, such as redis://host/0, that all workers and instances share for used tokens and "
+        "to count calls; else a database, and each process",
     )
     without_replay_store: Literal["refuse", "accept"] = Field(
         "refuse", description="What happens to tokens while it cannot be remembered which were used"
@@ -111,6 +124,9 @@ class Settings(BaseSettings):
     )
     capsule_days: int = Field(
         30, ge=1, le=3650, description="Days that a capsule is kept; the default is our choice, the site decides"
+    )
+    disk_floor_mb: int = Field(
+        100, ge=0, description="Free space in the data folder below which `/readyz` says no, in MB"
     )
     without_ledger: Literal["refuse", "answer"] = Field(
         "refuse", description="What happens to calls that cannot be recorded: `refuse` (503) or `answer`"

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -35,6 +36,9 @@ _MOST_PAGES = 40
 _DEEPEST = 64  # levels of an answer, as of a request (CDS_MAX_DEPTH); FHIR needs far fewer
 _WORTH_ANOTHER_TRY = frozenset({429, 502, 503, 504})
 _FAILURES = (requests.RequestException, HTTPError, OSError, ValueError)
+
+
+Waiting = Callable[[], AbstractContextManager[object]]
 
 
 class _NoAnswer(Exception):
@@ -103,8 +107,13 @@ class FhirServers:
         """Make the threads that wait for answers."""
         object.__setattr__(self, "_pool", ThreadPoolExecutor(self.threads, "fhir"))
 
-    def search(self, base: str | None, token: str | None, deadline: Deadline) -> Search | None:
-        """What can be asked for one request; None when the request names no server, or one we do not ask."""
+    def search(
+        self, base: str | None, token: str | None, deadline: Deadline, waiting: Waiting = nullcontext
+    ) -> Search | None:
+        """What can be asked for one request; None when the request names no server, or one we do not ask.
+
+        `waiting` surrounds the time in which the answers are waited for.
+        """
         if base is None or not is_allowed(base, self.listed, loopback=self.loopback):
             return None
         base = base.rstrip("/")
@@ -113,7 +122,7 @@ class FhirServers:
                 self._sessions[base] = (guarded_session(self.threads, self.ca_bundle), Breaker())
             session, breaker = self._sessions[base]
         pool: ThreadPoolExecutor = self._pool  # type: ignore[attr-defined]
-        return Search(base, token, deadline, session, breaker, pool, self.max_bytes)
+        return Search(base, token, deadline, session, breaker, pool, self.max_bytes, waiting)
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,7 @@ class Search:
     breaker: Breaker
     pool: ThreadPoolExecutor
     max_bytes: int
+    waiting: Waiting = nullcontext
 
     def ask(self, queries: Mapping[str, str]) -> dict[str, Answer]:
         """Ask all queries at once, by prefetch key; what is not answered in time is not available."""
@@ -138,11 +148,12 @@ class Search:
         return self._all({key: (url, answer) for key, (url, answer) in more.items() if is_below(url, self.base)})
 
     def _all(self, starts: Mapping[str, tuple[str, Answer]]) -> dict[str, Answer]:
-        waiting: dict[str, Future[Answer]] = {
+        asked: dict[str, Future[Answer]] = {
             key: self.pool.submit(copy_context().run, self._pages, key, url, so_far)
             for key, (url, so_far) in starts.items()
         }
-        return {key: self._result(future, starts[key][1]) for key, future in waiting.items()}
+        with self.waiting() if asked else nullcontext():
+            return {key: self._result(future, starts[key][1]) for key, future in asked.items()}
 
     def _result(self, future: Future[Answer], so_far: Answer) -> Answer:
         try:

@@ -6,6 +6,7 @@ answered as everybody is.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -29,11 +30,12 @@ _LATE = timedelta(days=1)  # a clock that is further ahead than that is wrong
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """How many reports were written, had been written before, and went into quarantine."""
+    """How many reports were written, had been written before, and went into quarantine; and what the new ones say."""
 
     new: int
     repeated: int
     quarantined: int
+    outcomes: Counter[tuple[str, str]]  # kind of card and outcome; none of those in quarantine
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +52,24 @@ class Inbox:
         """Write the reports down, durably and each once. Raises NotRecorded; some may then have been written."""
         numbers: list[int | None] = []
         quarantined = 0
+        outcomes: Counter[tuple[str, str]] = Counter()
         for start in range(0, len(reports), _TOGETHER):
             some = reports[start : start + _TOGETHER]
             known = self._known({report.card for report in some if safe_id(report.card)})
             quarantined += sum(report.card not in known for report in some)
-            numbers += self.ledger.keep(*(self._entry(report, is_known=report.card in known) for report in some))
+            written = self.ledger.keep(*(self._entry(report, is_known=report.card in known) for report in some))
+            numbers += written
+            new = (report for report, number in zip(some, written, strict=True) if number and report.card in known)
+            outcomes.update((known[report.card], report.outcome) for report in new)
         repeated = numbers.count(None)
-        return Taken(len(numbers) - repeated, repeated, quarantined)
+        return Taken(len(numbers) - repeated, repeated, quarantined, outcomes)
 
-    def _known(self, uuids: Collection[str]) -> set[str]:
-        """The cards that this client was given, of those it names."""
+    def _known(self, uuids: Collection[str]) -> dict[str, str]:
+        """The cards that this client was given, of those it names, with their kinds."""
         try:
             with self.ledger.reading() as connection:
-                found = select(cards.c.uuid).where(cards.c.client == self.client, cards.c.uuid.in_(uuids))
-                return set(connection.execute(found).scalars())
+                found = select(cards.c.uuid, cards.c.card).where(cards.c.client == self.client, cards.c.uuid.in_(uuids))
+                return {row.uuid: row.card for row in connection.execute(found)}
         except LedgerUnavailable:
             raise NotRecorded from None
 

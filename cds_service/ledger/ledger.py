@@ -81,12 +81,13 @@ class Ledger:
         with self.reading() as connection:
             return last_link(connection)
 
-    def require_writable(self) -> None:
-        """Raise NotRecorded unless a transaction can be written to its end."""
+    def is_writable(self) -> bool:
+        """Whether a transaction can be written to its end."""
         try:
             self.writer.append()
         except LedgerUnavailable:
-            raise NotRecorded from None
+            return False
+        return True
 
 
 def open_ledger(settings: Settings) -> Ledger:

@@ -13,6 +13,9 @@
      │   ├─ ForeignPatient    422  something in the request is about somebody else
      │   └─ UnservedFhirVersion
      │                        422  written in a version of FHIR that is not served
+     ├─ TooManyCalls          429  this client asks more than it may
+     ├─ Busy                  503  all clients together ask more than can be answered in time
+     ├─ NotReady              503  a health check fails, or the process is going away
      ├─ NotRecorded           503  the ledger cannot be written, and nothing leaves unrecorded
      └─ NotRemembered         503  which tokens were used cannot be told, so none is taken
 
@@ -21,6 +24,7 @@ An error names members and keys, never their values: values may be patient data.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -162,6 +166,54 @@ class EvidenceTruncated(CdsError):
             "to answer: a history that was cut short is not an empty one.",
             where=f"prefetch.{key}",
             advice=f"Send all pages under prefetch.{key}.",
+        )
+
+
+class TooManyCalls(CdsError):
+    """The client asks more than it may; others are not affected."""
+
+    status = 429
+    issue_type = "throttled"
+
+    def __init__(self, how: str, *, retry_after: int) -> None:
+        """`how` says which limit it is, `retry_after` in how many seconds another call is taken."""
+        super().__init__(
+            f"This client makes more calls {how} than it may.",
+            where="client",
+            advice="Send it again after the seconds of Retry-After; the operator of this service sets the limit.",
+        )
+        self.retry_after = retry_after
+
+
+class Busy(CdsError):
+    """There is more to do than can be answered in time: nothing was read."""
+
+    status = 503
+    issue_type = "throttled"
+    retry_after = 1  # seconds
+
+    def __init__(self) -> None:
+        """Nothing about the request is at fault."""
+        super().__init__(
+            "The service is too busy to answer in time; nothing was evaluated.",
+            where="service",
+            advice="Send it again after the seconds of Retry-After.",
+        )
+
+
+class NotReady(CdsError):
+    """This process should not get calls."""
+
+    status = 503
+    issue_type = "transient"
+    retry_after = 1  # seconds
+
+    def __init__(self, failed: Sequence[str]) -> None:
+        """`failed` names the checks."""
+        super().__init__(
+            f"Not ready: {', '.join(failed)}.",
+            where="service",
+            advice="Send calls to another instance; the README says what each check is about.",
         )
 
 

@@ -39,6 +39,8 @@ _REFUSALS = (
     errors.NotJson,
     errors.UnusableContent,
     errors.ForeignPatient,
+    errors.TooManyCalls,
+    errors.Busy,
     errors.NotRecorded,
     errors.NotRemembered,
 )
@@ -47,6 +49,8 @@ _FEEDBACK_REFUSALS = (
     errors.Unauthorized,
     errors.BodyTooLarge,
     errors.NotJson,
+    errors.TooManyCalls,
+    errors.Busy,
     errors.NotRecorded,
     errors.NotRemembered,
 )
@@ -94,9 +98,16 @@ def _paths_of(service: Service, examples: Examples) -> Json:
 def _operation_paths() -> Json:
     return {
         "/livez": {"get": _get("live", "Is the process up?", "Operation", _ref("Live"))},
-        "/readyz": {"get": _get("ready", "Is the service able to answer?", "Operation", _ref("Ready"))},
+        "/readyz": {"get": _ready()},
+        "/metrics": {"get": _get("count", "Counters", "Operation", {"type": "string"}, "text/plain")},
         "/openapi.json": {"get": _get("describe", "This description", "Operation", {"type": "object"})},
     }
+
+
+def _ready() -> Json:
+    described = _get("ready", "Is the service able to answer?", "Operation", _ref("Ready"))
+    described["responses"]["503"] = _refusal([str(errors.NotReady.__doc__)])
+    return described
 
 
 def _get(operation_id: str, summary: str, tag: str, schema: Json, content_type: str = "application/json") -> Json:

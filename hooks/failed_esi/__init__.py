@@ -41,6 +41,7 @@ def service(site: Site) -> Service:
         knowledge_version=knowledge.version,
         knowledge_hash=_hash_of(site, knowledge),
         site=site,
+        checked_on=min(source.checked_on for source in knowledge.sources.values()),
         demo=knowledge.service["demo"],
         sample_orders=sample_orders(knowledge),
         advise=partial(advise, knowledge=knowledge, addresses=_addresses(site, knowledge)),

@@ -217,6 +217,19 @@ def test_nobody_else_is_and_all_are_told_the_same(start, token):
     }
 
 
+@pytest.mark.parametrize("path", [SERVICE, f"{SERVICE}/feedback"])
+def test_a_client_is_held_to_its_own_limits(start, token, path):
+    client = start("rate = 2", cors_origins=("https://ehr.example.org",))
+    for _ in range(50):  # in one second or in several: at some point more than two are in one
+        headers = {**bearer(token()), "Origin": "https://ehr.example.org"}
+        refused = client.post(path, json={}, headers=headers)
+        if refused.status_code != 400:
+            break
+    assert (refused.status_code, refused.get_json()["issue"][0]["code"]) == (429, "throttled")
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert refused.headers["Access-Control-Allow-Origin"] == "https://ehr.example.org"
+
+
 def test_who_calls_is_asked_before_anything_is_read(start):
     class Unread(io.BytesIO):
         def read(self, *_):

@@ -140,7 +140,7 @@ class TestWriting:
         with ledger.engine.connect() as beside:
             before = beside.exec_driver_sql("PRAGMA data_version").scalar()
             beside.rollback()
-            ledger.require_writable()
+            assert ledger.is_writable()
             assert beside.exec_driver_sql("PRAGMA data_version").scalar() != before
         assert ledger.last() == end
         assert faults(ledger) == []
