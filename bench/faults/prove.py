@@ -20,7 +20,8 @@ from bench.faults.measure import Measure, line
 
 PROOF = Path(__file__).parents[2] / "docs" / "proof.md"
 MODULES = (
-    "patients", "ssrf", "texts", "tokens", "bodies", "fuzz", "workers", "replay", "ledger_kill", "disk",
+    "patients", "ssrf", "texts", "tokens", "bodies", "fuzz", "replay", "workers", "ledger_kill", "disk", "overload", "slow",
+    "rolling",
 )  # fmt: skip
 PACKAGES = ("cds-service", "flask", "gunicorn", "joserfc", "sqlalchemy", "orjson", "fhir.resources")
 

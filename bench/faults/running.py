@@ -1,0 +1,71 @@
+"""The service as a process of its own on a free port, for the faults."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+PATH = "/cds-services/failed-esi"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service under test."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        split = urlsplit(self.url)
+        return split.hostname or "", split.port or 0
+
+    def kill(self) -> None:
+        """End it at once, with its workers."""
+        with self.process, suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def peak_rss_mb(self) -> float:
+        """The largest memory of its processes so far, summed, in MB."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        return sum(_peak_kb(one) for one in (str(pid), *children)) / 1000
+
+
+def _peak_kb(pid: str) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+@contextmanager
+def service(port: int = 0, **settings: object) -> Iterator[Running]:
+    """Start `serve` with these settings and a data folder of its own; ends with it. Exits when it does not start."""
+    with tempfile.TemporaryDirectory() as folder:
+        given = {"CDS_DATA": folder, "CDS_LOG_LEVEL": "error"}
+        given |= {f"CDS_{name.upper()}": str(value) for name, value in settings.items()}
+        running = start(port, given)
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+def start(port: int, settings: dict[str, str]) -> Running:
+    """Start `serve`; the first line that it prints says where it listens, so what answers there is it."""
+    command = [sys.executable, "-m", "cds_service", "serve", "--port", str(port)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **settings}, start_new_session=True
+    )
+    line = process.stdout.readline() if process.stdout else ""
+    if not line.startswith("listening on "):
+        sys.exit("the service did not start")
+    return Running(process, line.removeprefix("listening on ").strip())
