@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import orjson
+
 
 @dataclass(frozen=True, slots=True)
 class Measure:
@@ -23,9 +25,10 @@ def main(run: Callable[[float], list[Measure]]) -> None:
     """Run one module from the command line and print what it found; exits 1 when a floor was missed or not measured."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full size (1)")
-    found = run(parser.parse_args().scale)
-    for measure in found:
-        print(line(measure))
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    options = parser.parse_args()
+    found = run(options.scale)
+    print(orjson.dumps(found).decode() if options.json else "\n".join(map(line, found)))
     sys.exit(not all(measure.is_met for measure in found))
 
 
