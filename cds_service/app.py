@@ -104,7 +104,8 @@ def create_app(
 
     def let_in(*paths: str) -> Arrangement:
         """What the caller gets, once it is known who that is: before anything it sent is read."""
-        g.client = door.client(request.headers.get("Authorization"), *paths)
+        caller = door.let_in(request.headers.get("Authorization"), *paths)
+        g.client, g.token_id = caller.client, caller.token_id
         return arranged[g.client.id]
 
     def allowance_of(client: Client) -> Allowance:
@@ -147,7 +148,7 @@ def create_app(
     ) -> Response:
         body = accept(read_json(sent, settings.max_depth), caller.dialect)
         recorder = Recorder(partial(caller.servers.search, deadline=deadline, waiting=turns.given_up))
-        record = Call(caller, service, sent, body, day(), recorder)
+        record = Call(caller, service, sent, body, day(), recorder, g.token_id)
         g.hook = record.hook
         try:
             answered = answer(service, body, record.today, recorder.connect, stopwatch.ended)

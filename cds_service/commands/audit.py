@@ -13,10 +13,12 @@ from typing import IO
 import click
 import orjson
 
+from cds_service.app import load_services
 from cds_service.commands.shared import Day, fail, loaded_services, opened_ledger, read_environment
 from cds_service.ledger.audit import Asked, Auditor
 from cds_service.ledger.database import LedgerUnavailable
 from cds_service.settings import Settings
+from cds_service.trust.admission import read_all_clients
 
 
 @click.group()
@@ -51,8 +53,10 @@ def export(since: date | None, until: date | None, patient: str | None, output: 
 
 
 def _lines(settings: Settings, asked: Asked) -> Iterator[bytes]:
-    services = loaded_services(settings)
+    loaded_services(settings)  # ends the command with a line when the files do not fit together
     ledger = opened_ledger(settings)
+    profiles = {client.profile for client in read_all_clients(settings)}
+    services = [service for profile in profiles for service in load_services(settings, profile)]
     queries = {(s.knowledge_hash, key): template for s in services for key, template in s.prefetch.items()}
     address = settings.public_url or f"http://{settings.host}:{settings.port}"
     with ledger.reading() as connection:

@@ -38,6 +38,7 @@ class Call:
     accepted: Any = field(repr=False)  # the body as the standard has it
     today: date
     recorder: Recorder
+    token_id: str = ""
 
     @property
     def client(self) -> str:
@@ -158,6 +159,7 @@ def _call_members(call: Call, ledger: Ledger) -> dict[str, Any]:
         "knowledgeHash": call.service.knowledge_hash,
         "dialect": call.dialect.name,
         "location": call.caller.client.location,
+        "jti": call.token_id,
         "today": call.today.isoformat(),
         "request": ledger.secrets.digest("request", call.body),
         "server": urlsplit(call.recorder.server or "").netloc,

@@ -9,7 +9,7 @@ import structlog
 
 from cds_service.protocol.errors import NotRemembered, Unauthorized
 from cds_service.settings import Settings
-from cds_service.trust.client_jwt import Refused, TokenCheck
+from cds_service.trust.client_jwt import Caller, Refused, TokenCheck
 from cds_service.trust.clients import OPEN, Client, read_clients
 from cds_service.trust.key_sets import Fetch, KeySet, KeySets, key_set_reader, usable_keys
 from cds_service.trust.replay_store import ReplayStoreUnavailable, open_replay_store
@@ -24,12 +24,12 @@ class Admission:
     tokens: TokenCheck | None = None
     public_url: str = ""
 
-    def client(self, authorization: str | None, *paths: str) -> Client:
+    def let_in(self, authorization: str | None, *paths: str) -> Caller:
         """Who calls; `paths` are those of the endpoint. Raises Unauthorized and NotRemembered."""
         if self.tokens is None:
-            return OPEN
+            return Caller(OPEN)
         try:
-            return self.tokens.client_of(authorization, [f"{self.public_url}{path}" for path in paths])
+            return self.tokens.accept(authorization, [f"{self.public_url}{path}" for path in paths])
         except Refused as refused:
             log.warning("token refused", reason=refused.reason.name.lower(), client=refused.client)
             raise Unauthorized from None

@@ -119,6 +119,14 @@ class Token:
             raise Refused(Reason.CRITICAL)
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A client that was let in, and the id of the token it showed: an audit names the call by it."""
+
+    client: Client
+    token_id: str = ""
+
+
 @dataclass(frozen=True)
 class TokenCheck:
     """The clients of this installation, their keys, and the tokens they used."""
@@ -129,7 +137,11 @@ class TokenCheck:
     clock: Callable[[], float] = time.time
 
     def client_of(self, authorization: str | None, addresses: Collection[str] = ()) -> Client:
-        """The client whose token this is; `addresses` are those of the endpoint that is called.
+        """The client whose token this is; see `accept`."""
+        return self.accept(authorization, addresses).client
+
+    def accept(self, authorization: str | None, addresses: Collection[str]) -> Caller:
+        """Who presents a token; `addresses` are those of the endpoint that is called.
 
         A token is used up by this. Raises Refused, and ReplayStoreUnavailable when that cannot be remembered.
         """
@@ -147,7 +159,7 @@ class TokenCheck:
         except Refused as refused:
             refused.client = candidates[0].id
             raise
-        return client
+        return Caller(client, claims["jti"])
 
     def _require_signature(self, token: Token, client: Client) -> None:
         algorithm = token.header["alg"]

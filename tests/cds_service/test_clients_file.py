@@ -7,11 +7,15 @@ from time import time
 
 import orjson
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import select
 
+from bench.faults.replay import services_of
 from bench.faults.tokens import ADDRESS, ISSUER, JWKS_URL, Ring, claims, header
 from cds_service.app import create_app
+from cds_service.cli import main
 from cds_service.ledger.ledger import open_ledger
+from cds_service.ledger.replay import answer_again, kept_call
 from cds_service.ledger.tables import entries, feedback
 from cds_service.protocol.dialect import DialectError
 from cds_service.service import KnowledgeError
@@ -335,6 +339,30 @@ def test_a_client_is_answered_in_its_dialect_and_with_its_profile(start, token):
     assert "uuid" not in card
     of_the_settings = start(dialect="sandbox").post(SERVICE, json=FAILED, headers=bearer(token())).get_json()
     assert of_the_settings["cards"][0]["selectionBehavior"] == "at-most-one"
+
+
+@pytest.mark.parametrize("silent", ["true", "false"])
+def test_what_a_client_was_told_can_be_told_again(start, token, tmp_path, silent):
+    mine = f'dialect = "epic"\nprofile = "six-a-year"\nsilent = {silent}\n[north.prefetch]\nprocedures = "px"'
+    sent = {**FAILED, "prefetch": {**FAILED["prefetch"], "px": FAILED["prefetch"]["procedures"]}}
+    del sent["prefetch"]["procedures"]
+    answer = start(mine, ledger="capsule").post(SERVICE, json=sent, headers=bearer(token()))
+    ledger = open_ledger(Settings(data=tmp_path))
+    call = kept_call(ledger, "1")
+    again = answer_again(call, services_of, ledger.software)
+    assert (again.body, again.differences) == (answer.data, ())
+    assert bool(answer.get_json()["cards"]) is (silent == "false")
+    assert call.capsule.profile == "six-a-year"
+
+
+def test_an_audit_names_the_token_by_its_id(start, token, tmp_path, monkeypatch):
+    start('profile = "six-a-year"').post(SERVICE, json=FAILED, headers=bearer(token(jti="call-of-monday")))
+    monkeypatch.setenv("CDS_DATA", str(tmp_path))
+    monkeypatch.setenv("CDS_CLIENTS", str(tmp_path / "clients.toml"))
+    monkeypatch.setenv("CDS_PUBLIC_URL", PUBLIC)
+    shown = CliRunner().invoke(main, ["audit", "export"])
+    assert shown.exit_code == 0, shown.output
+    assert "urn:ietf:params:oauth:jti:call-of-monday" in shown.stdout
 
 
 def test_a_client_sends_prefetch_under_its_own_keys(start, token):
