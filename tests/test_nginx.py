@@ -3,12 +3,13 @@
 import http.client
 import json
 import re
+import ssl
 import subprocess
 
 import pytest
 import trustme
 
-from bench.faults.proxy import CONFIGURATION, MISSING, NGINX, nginx, written_for
+from bench.faults.proxy import CONFIGURATION, MISSING, NGINX, nginx, with_tls, written_for
 from bench.faults.running import PATH, service
 from cds_service.settings import Settings
 
@@ -27,18 +28,48 @@ def test_nothing_that_a_caller_says_of_where_it_comes_from_is_passed_on():
     assert "add_x_forwarded_for" not in TEXT
 
 
+@pytest.fixture
+def pair(tmp_path):
+    """A certificate and its key in files."""
+    issued = trustme.CA().issue_cert("cds.example.org")
+    issued.private_key_pem.write_to_path(tmp_path / "key")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "pem")
+    return tmp_path / "pem", tmp_path / "key"
+
+
 @needs_nginx
-def test_nginx_takes_it_as_it_ships(tmp_path):
-    certificate = trustme.CA().issue_cert("cds.example.org")
-    certificate.private_key_pem.write_to_path(tmp_path / "key")
-    certificate.cert_chain_pems[0].write_to_path(tmp_path / "pem")
-    text = written_for(tmp_path, "127.0.0.1:8443 ssl", [("127.0.0.1", 8000), ("127.0.0.1", 8001)])
-    for kind in ("pem", "key"):
-        text = text.replace(f"/etc/nginx/cds.example.org.{kind}", str(tmp_path / kind))
+def test_nginx_takes_it_as_it_ships(tmp_path, pair):
+    text = with_tls(written_for(tmp_path, "127.0.0.1:8443 ssl", [("127.0.0.1", 8000), ("127.0.0.1", 8001)]), *pair)
     (tmp_path / "nginx.conf").write_text(text, encoding="utf-8")
     command = [NGINX, "-t", "-e", str(tmp_path / "error.log"), "-c", str(tmp_path / "nginx.conf")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@needs_nginx
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_only_tls_1_2_and_newer_is_spoken(pair):
+    spoken = {}
+    with service() as running, nginx([running.address], pair) as address:
+        for version in (ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            spoken[version.name] = status_over_tls(address, version)
+    assert spoken == {"TLSv1_1": None, "TLSv1_2": 200, "TLSv1_3": 200}
+
+
+def status_over_tls(address, version):
+    """What a client gets that speaks one version alone; None when nothing is agreed."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # so that it is the server that refuses an old version
+    context.minimum_version = context.maximum_version = version
+    connection = http.client.HTTPSConnection(*address, context=context, timeout=60)
+    try:
+        connection.request("GET", "/cds-services")
+        return connection.getresponse().status
+    except ssl.SSLError:
+        return None
+    finally:
+        connection.close()
 
 
 @needs_nginx
@@ -58,7 +89,6 @@ def test_what_nginx_itself_says_is_an_outcome_too(seen_through_nginx):
 
 @needs_nginx
 def test_without_an_instance_the_answer_is_503():
-
     with nginx([("127.0.0.1", 9)]) as address:
         connection = http.client.HTTPConnection(*address, timeout=60)
         connection.request("GET", "/cds-services")
@@ -71,7 +101,6 @@ def test_without_an_instance_the_answer_is_503():
 @pytest.fixture(scope="module")
 def seen_through_nginx():
     """One request through the proxy: status and body."""
-
     with service() as running, nginx([running.address]) as address:
 
         def ask(method, path, body=None):

@@ -39,15 +39,22 @@ def without_tls(text: str) -> str:
     return re.sub(r"\n *ssl_[^\n]*", "", text)
 
 
+def with_tls(text: str, certificate: Path, key: Path) -> str:
+    """The same with a certificate that is at hand."""
+    ours = {"pem": certificate, "key": key}
+    return re.sub(r"/etc/nginx/cds\.example\.org\.(pem|key)", lambda found: str(ours[found[1]]), text)
+
+
 @contextmanager
-def nginx(services: Sequence[Address]) -> Iterator[Address]:
-    """Run nginx on a free port; gives its address."""
+def nginx(services: Sequence[Address], pair: tuple[Path, Path] | None = None) -> Iterator[Address]:
+    """Run nginx on a free port, with TLS when there are a certificate and its key; gives its address."""
     with tempfile.TemporaryDirectory() as name, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address: Address = probe.getsockname()
         probe.close()
         file = Path(name) / "nginx.conf"
-        file.write_text(without_tls(written_for(Path(name), f"127.0.0.1:{address[1]}", services)), encoding="utf-8")
+        text = written_for(Path(name), f"127.0.0.1:{address[1]}{' ssl' if pair else ''}", services)
+        file.write_text(with_tls(text, *pair) if pair else without_tls(text), encoding="utf-8")
         command = [NGINX or "nginx", "-e", f"{name}/error.log", "-c", str(file)]
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
             try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 
 import pytest
 
+from bench.faults.proxy import CONFIGURATION
 from bench.faults.tokens import ADDRESS, ISSUER, JWKS_URL, Ring
 from cds_service.app import create_app
 from cds_service.settings import Settings
@@ -23,6 +25,7 @@ from tests.registered import NORTH, NOW, bearer, clients_file, forger, reason, t
 RING = Ring()
 SERVICE = "/cds-services/failed-esi"
 ES, RS = "ES384", "RS384"
+EHR = "https://ehr.example.org"
 
 
 @pytest.fixture
@@ -48,10 +51,22 @@ def post(settings):
 
 
 def test_item_57_who_is_not_known_gets_401_with_cors_headers(settings):
-    listed = settings.model_copy(update={"cors_origins": ("https://ehr.example.org",)})
-    client = create_app(settings=listed).test_client()
-    answer = client.post(SERVICE, json=hook_request(), headers={"Origin": "https://ehr.example.org"})
-    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (401, "https://ehr.example.org")
+    client = create_app(settings=settings.model_copy(update={"cors_origins": (EHR,)})).test_client()
+    answer = client.post(SERVICE, json=hook_request(), headers={"Origin": EHR})
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (401, EHR)
+
+
+def test_item_57_who_asks_too_often_gets_429_with_cors_headers(tmp_path):
+    public, tokens = ADDRESS.removesuffix(SERVICE), forger(RING, int(time.time()))
+    file = clients_file(tmp_path, RING, "rate = 1")
+    asked = Settings(clients=file, public_url=public, data=tmp_path, log_level="error", cors_origins=(EHR,))
+    client = create_app(settings=asked, today=lambda: TODAY).test_client()
+    for number in range(50):
+        headers = {"Origin": EHR, **bearer(tokens.good(ES, jti=f"often-{number}"))}
+        answer = client.post(SERVICE, json=hook_request(), headers=headers)
+        if answer.status_code != 200:
+            break
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (429, EHR)
 
 
 def test_item_64_feedback_needs_a_token_for_its_own_address_or_the_service(settings):
@@ -65,6 +80,13 @@ def test_item_64_feedback_needs_a_token_for_its_own_address_or_the_service(setti
         assert client.post(f"{SERVICE}/feedback", **sent, headers=good).status_code == 401
     of_feedback = bearer(tokens.good(ES, aud=f"{ADDRESS}/feedback", jti="call"))
     assert client.post(SERVICE, json=hook_request(), headers=of_feedback).status_code == 401
+
+
+def test_item_66_the_proxy_speaks_tls_1_2_and_newer_on_every_route():
+    text = CONFIGURATION.read_text(encoding="utf-8")
+    assert re.findall(r"listen ([^;]+);", text) == ["443 ssl"]
+    assert re.findall(r"ssl_protocols ([^;]+);", text) == ["TLSv1.2 TLSv1.3"]
+    assert re.findall(r"location (/[^{]*) {\s+proxy_pass http://cds_service;", text) == ["/"]
 
 
 def test_item_67_a_call_without_a_token_is_not_answered(post):
