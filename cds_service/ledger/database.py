@@ -38,11 +38,12 @@ class LedgerUnavailable(Exception):
 def open_database(url: str | None, folder: Path) -> Engine:
     """The database, with the tables of this version. Raises LedgerError.
 
-    SQLite is brought to this version; PostgreSQL is not: several services may be at work there (see decision 11).
+    They are made where there are none. Older ones are brought to this version in SQLite, and not in PostgreSQL, where
+    several services may be at work (see decision 11).
     """
     engine, shown = _engine(url, folder)
     with _told(shown):
-        if engine.dialect.name == "sqlite":
+        if engine.dialect.name == "sqlite" or not _versions(engine):
             _upgrade(engine)
         elif not _is_current(engine):
             raise LedgerError(
@@ -113,9 +114,13 @@ def _upgrade(engine: Engine) -> None:
 
 
 def _is_current(engine: Engine) -> bool:
+    return _versions(engine) == set(ScriptDirectory.from_config(_config()).get_heads())
+
+
+def _versions(engine: Engine) -> set[str]:
+    """The migrations that the tables come from; empty when there are none."""
     with engine.connect() as connection:
-        made = MigrationContext.configure(connection).get_current_heads()
-    return set(made) == set(ScriptDirectory.from_config(_config()).get_heads())
+        return set(MigrationContext.configure(connection).get_current_heads())
 
 
 def _config() -> Config:
