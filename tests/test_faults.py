@@ -19,7 +19,7 @@ SCALES = {
     "texts": 0.05,
     "tokens": 0.01,
     "bodies": 0.004,
-    "fuzz": 0.01,
+    "fuzz": 0.004,
     "workers": 0.01,
     "replay": 0.03,
     "ledger_kill": 0.003,

@@ -33,7 +33,7 @@ async def _stages(running: Running, seconds: float) -> tuple[Calls, Calls, Calls
     await closed_loop(pool, message, 1, CALLERS)  # warm
     peak = await closed_loop(pool, message, min(seconds, 10), CALLERS)
     over = await open_loop(pool, message, seconds, TIMES * peak.rate())
-    after = await open_loop(pool, message, 10, peak.rate() / 2)
+    after = await open_loop(pool, message, min(seconds, 10), peak.rate() / 2)
     pool.close()
     return peak, over, after
 

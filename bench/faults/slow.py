@@ -25,7 +25,7 @@ KINDS = {"heads": (HEAD, b"X-Slow: x\r\n"), "bodies": (BODY, b" ")}  # what is s
 
 def run(scale: float = 1.0) -> list[Measure]:
     """1,000 connections for 20 seconds at full scale."""
-    connections, seconds = max(int(CONNECTIONS * scale), 20), max(20 * scale, 5)
+    connections, seconds = max(int(CONNECTIONS * scale), 20), max(20 * scale, 1)
     _allow_files(2 * connections + 200)
     with service() as running:
         behind = [_behind_nginx(running.address, kind, connections, seconds) for kind in KINDS]
