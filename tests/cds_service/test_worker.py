@@ -77,6 +77,13 @@ def test_a_refusal_says_when_to_come_back_and_keeps_the_connection(connected):
             one.close()
 
 
+def test_health_is_told_while_a_slow_caller_holds_the_only_thread(connected):
+    with service(threads=1) as running, socket.create_connection(running.address) as stuck:
+        stuck.sendall(f"POST {PATH} HTTP/1.1\r\n".encode())
+        for path in ("/livez", "/readyz", "/metrics"):
+            assert answered(connected(running), path=path)[0].status == 200
+
+
 def test_after_sigterm_it_is_not_ready_answers_and_ends(connected):
     with service(drain_ms=4000) as running:
         old = connected(running)
