@@ -36,14 +36,27 @@ class Running:
 
     def peak_rss_mb(self) -> float:
         """The largest memory of its processes so far, summed, in MB."""
+        return sum(map(_peak_kb, self._pids())) / 1000
+
+    def cpu_seconds(self) -> float:
+        """What its processes have computed so far."""
+        return sum(map(_ticks, self._pids())) / os.sysconf("SC_CLK_TCK")
+
+    def _pids(self) -> list[str]:
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-        return sum(_peak_kb(one) for one in (str(pid), *children)) / 1000
+        return [str(pid), *children]
 
 
 def _peak_kb(pid: str) -> int:
     lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+def _ticks(pid: str) -> int:
+    """User and system time of a process (proc(5), fields 14 and 15)."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 @contextmanager
