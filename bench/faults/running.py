@@ -36,13 +36,14 @@ class Running:
 
     def peak_rss_mb(self) -> float:
         """The largest memory of its processes so far, summed, in MB."""
-        return sum(map(_peak_kb, self._pids())) / 1000
+        return sum(map(_peak_kb, self.pids())) / 1000
 
     def cpu_seconds(self) -> float:
         """What its processes have computed so far."""
-        return sum(map(_ticks, self._pids())) / os.sysconf("SC_CLK_TCK")
+        return sum(map(_ticks, self.pids())) / os.sysconf("SC_CLK_TCK")
 
-    def _pids(self) -> list[str]:
+    def pids(self) -> list[str]:
+        """The process and its workers."""
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
         return [str(pid), *children]
@@ -63,7 +64,7 @@ def _ticks(pid: str) -> int:
 def service(port: int = 0, **settings: object) -> Iterator[Running]:
     """Start `serve` with these settings and a data folder of its own; ends with it. Exits when it does not start."""
     with tempfile.TemporaryDirectory() as folder:
-        given = {"CDS_DATA": folder, "CDS_LOG_LEVEL": "error"}
+        given = {"CDS_DATA": folder, "CDS_LOG_LEVEL": "error", "TMPDIR": folder}  # it may be killed before it tidies up
         given |= {f"CDS_{name.upper()}": str(value) for name, value in settings.items()}
         running = start(port, given)
         try:

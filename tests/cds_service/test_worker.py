@@ -2,8 +2,10 @@
 
 import asyncio
 import http.client
+import os
 import signal
 import socket
+import time
 
 import orjson
 import pytest
@@ -125,6 +127,20 @@ def test_several_workers_count_together(connected):
         text = answered(connected(running), path="/metrics")[1].decode()
         assert 'cds_calls_total{hook="order-select",service="failed-esi",status="2xx"} 12.0' in text
         assert "cds_knowledge_age_days{" in text
+
+
+def test_what_a_worker_counted_outlives_it(connected):
+    with service(workers=2, drain_ms=0) as running:
+        for _ in range(12):
+            answered(connected(running), "POST", PATH, SMALL)
+        _, old, _ = running.pids()
+        os.kill(int(old), signal.SIGTERM)
+        for _ in range(600):
+            if old not in running.pids() and len(running.pids()) == 3:
+                break
+            time.sleep(0.1)
+        text = answered(connected(running), path="/metrics")[1].decode()
+        assert 'cds_calls_total{hook="order-select",service="failed-esi",status="2xx"} 12.0' in text
 
 
 WHOLE = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
