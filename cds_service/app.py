@@ -155,7 +155,7 @@ def create_app(
         except (EvidenceNotAvailable, EvidenceTruncated, UnusableContent) as refused:
             append(refusal_entry(record, refused, refusal_body(refused, caller.dialect), ledger))
             raise
-        answered = replace(answered, withheld=withheld(record.client, answered, ledger, settings))
+        answered = replace(answered, withheld=withheld(record.client, answered, ledger, settings, turns.given_up))
         response = NO_CARDS if caller.client.silent else answered.response(ledger.card_key(record.client))
         leaving = orjson.dumps(rewrite(response, caller.dialect))
         shown = {card["uuid"] for card in response["cards"]}

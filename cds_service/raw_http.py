@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Collection
 from http import HTTPStatus
 
@@ -45,12 +44,9 @@ def raw_refusal(status: int, outcome: object, origins: Collection[str], *, is_la
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def is_probe(sock: socket.socket) -> bool:
-    """Whether what waits on a socket asks for health."""
-    try:
-        return sock.recv(16, socket.MSG_PEEK).startswith(_PROBES)
-    except OSError:
-        return False
+def is_probe(sent: bytes) -> bool:
+    """Whether a request asks for health."""
+    return sent.startswith(_PROBES)
 
 
 def is_whole(sent: bytes) -> bool:

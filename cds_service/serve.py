@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -30,12 +31,11 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serve until told to end; several workers count in one folder of their own (prometheus_client)."""
-        if self.settings.workers == 1 or _METRICS in os.environ:
-            super().run()
-            return
-        with tempfile.TemporaryDirectory(prefix="cds-service-metrics-") as folder:
-            os.environ[_METRICS] = folder
-            super().run()
+        if self.settings.workers > 1 and _METRICS not in os.environ:
+            os.environ[_METRICS] = folder = tempfile.mkdtemp(prefix="cds-service-metrics-")
+            # Not when this call ends: it ends in every worker as well.
+            self.cfg.set("on_exit", lambda _: shutil.rmtree(folder, ignore_errors=True))
+        super().run()
 
     def load_config(self) -> None:
         """Threads for requests that wait, the app loaded once before the workers fork."""

@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, le=64, description="Worker processes of `serve`")
     threads: int = Field(32, ge=1, le=256, description="Threads of each worker")
     max_wait_ms: int = Field(
-        300, ge=20, le=10_000, description="Longest wait for a turn, in milliseconds; what would wait longer gets 503"
+        200, ge=20, le=10_000, description="Longest wait for a turn, in milliseconds; what would wait longer gets 503"
     )
     drain_ms: int = Field(
         1000,

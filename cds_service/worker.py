@@ -93,27 +93,40 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.finish_request(conn, done)
 
     def _is_answered_apart(self, conn: Any, among: deque[Any]) -> bool:
-        """While the threads are busy, a probe is answered by a thread of its own, and what is too much is refused."""
-        is_full = self._turns.is_full()
-        if not is_full and self._at_work < self.cfg.threads:
+        """Refuse what is too much; while the threads are busy, a probe is answered by a thread of its own."""
+        if self._turns.is_full():
+            self._answer_at_once(conn, among)
+            return True
+        if self._at_work < self.cfg.threads or not is_probe(_peeked(conn.sock)):
             return False
-        if is_probe(conn.sock):
-            among.remove(conn)
-            self.poller.unregister(conn.sock)
-            conn.data_ready = True
-            self._submit(self._probes, self.handle, conn, self.finish_request)
-        elif is_full:
-            self._refuse_from(conn, among)
-        return is_full or conn not in among
+        self._take_from(conn, among)
+        self._submit(self._probes, self._answer_read, conn, self.finish_request)
+        return True
 
-    def _refuse_from(self, conn: Any, among: deque[Any]) -> None:
-        among.remove(conn)
-        if self._refuse(conn):
+    def _answer_at_once(self, conn: Any, among: deque[Any]) -> None:
+        """With as few system calls as can be: after each the main thread waits for the interpreter."""
+        sent = _received(conn.sock)
+        if is_probe(sent):
+            self._take_from(conn, among)
+            self._submit(self._probes, partial(self._answer_read, sent=sent), conn, self.finish_request)
+        elif self._refuse(conn, sent):
+            among.remove(conn)
             conn.timeout = time.monotonic() + (_PATIENCE if among is self.pending_conns else self.cfg.keepalive)
             among.append(conn)
         else:
-            self.poller.unregister(conn.sock)
+            self._take_from(conn, among)
             self._hang_up(conn)
+
+    def _take_from(self, conn: Any, among: deque[Any]) -> None:
+        among.remove(conn)
+        self.poller.unregister(conn.sock)
+
+    def _answer_read(self, conn: Any, sent: bytes = b"") -> bool:
+        """Answer a request of which this much was read already; in a thread."""
+        conn.sock.setblocking(True)
+        conn.init()
+        conn.parser.unreader.unread(sent)
+        return bool(self.handle(conn))
 
     def _submit(self, pool: ThreadPoolExecutor, work: Any, conn: Any, finish: Any) -> None:
         done = pool.submit(work, conn)
@@ -134,11 +147,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._forget(conn)
 
     def _read_to_the_end(self, conn: Any, client: Any) -> None:
-        try:
-            has_more = bool(client.recv(_READ_AT_ONCE))
-        except OSError:
-            has_more = False
-        if not has_more:
+        if not _received(client):
             self.poller.unregister(client)
             self.pending_conns.remove(conn)
             self._forget(conn)
@@ -153,14 +162,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             with self._turns.served(conn):
                 return bool(self.handle(conn))
         except Busy:
-            return self._refuse(conn)
+            conn.sock.setblocking(False)
+            return self._refuse(conn, _received(conn.sock))
 
-    def _refuse(self, conn: Any) -> bool:
-        """Answer 503 at once, the request unread. Whether the connection can be kept."""
+    def _refuse(self, conn: Any, sent: bytes) -> bool:
+        """Answer 503 at once to what was sent and is not read any further. Whether the connection can be kept."""
         self._shed.inc()
-        conn.sock.setblocking(False)
+        is_kept = is_whole(sent)
         try:
-            is_kept = is_whole(conn.sock.recv(_READ_AT_ONCE))
             conn.sock.send(self._busy[not is_kept])
         except OSError:
             return False
@@ -214,3 +223,18 @@ def close_when_draining(worker: Worker, request: Any) -> None:
     """Whoever is answered by a worker that goes away is told to connect anew (`pre_request` of gunicorn)."""
     if worker.is_draining:
         request.force_close()
+
+
+def _received(sock: socket.socket) -> bytes:
+    """What is there to be read; nothing when the client is gone."""
+    try:
+        return sock.recv(_READ_AT_ONCE)
+    except OSError:
+        return b""
+
+
+def _peeked(sock: socket.socket) -> bytes:
+    try:
+        return sock.recv(16, socket.MSG_PEEK)
+    except OSError:
+        return b""

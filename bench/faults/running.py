@@ -36,9 +36,17 @@ class Running:
 
     def peak_rss_mb(self) -> float:
         """The largest memory of its processes so far, summed, in MB."""
+        return sum(map(_peak_kb, self.pids())) / 1000
+
+    def cpu_seconds(self) -> float:
+        """What its processes have computed so far."""
+        return sum(map(_ticks, self.pids())) / os.sysconf("SC_CLK_TCK")
+
+    def pids(self) -> list[str]:
+        """The process and its workers."""
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-        return sum(_peak_kb(one) for one in (str(pid), *children)) / 1000
+        return [str(pid), *children]
 
 
 def _peak_kb(pid: str) -> int:
@@ -46,11 +54,17 @@ def _peak_kb(pid: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
+def _ticks(pid: str) -> int:
+    """User and system time of a process (proc(5), fields 14 and 15)."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
 @contextmanager
 def service(port: int = 0, **settings: object) -> Iterator[Running]:
     """Start `serve` with these settings and a data folder of its own; ends with it. Exits when it does not start."""
     with tempfile.TemporaryDirectory() as folder:
-        given = {"CDS_DATA": folder, "CDS_LOG_LEVEL": "error"}
+        given = {"CDS_DATA": folder, "CDS_LOG_LEVEL": "error", "TMPDIR": folder}  # it may be killed before it tidies up
         given |= {f"CDS_{name.upper()}": str(value) for name, value in settings.items()}
         running = start(port, given)
         try:

@@ -6,12 +6,14 @@ Both are choices of a site. A card returns when what it rests on changes; what c
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 
 import structlog
 from sqlalchemy import Connection, select
 
 from cds_service.answer import Answer
+from cds_service.fhir.server import Waiting
 from cds_service.ledger.database import LedgerUnavailable
 from cds_service.ledger.decisions import card_rows
 from cds_service.ledger.entry import Row, instant
@@ -26,13 +28,18 @@ SEEN = "seen-in-encounter"
 log = structlog.get_logger()
 
 
-def withheld(client: str, answered: Answer, ledger: Ledger, settings: Settings) -> Mapping[int, str]:
-    """Why cards are not shown, by their place in the advice; asks the ledger only when a setting and a card need it."""
+def withheld(
+    client: str, answered: Answer, ledger: Ledger, settings: Settings, waiting: Waiting = nullcontext
+) -> Mapping[int, str]:
+    """Why cards are not shown, by their place in the advice; asks the ledger only when a setting and a card need it.
+
+    `waiting` surrounds the time in which the ledger is asked.
+    """
     candidates = _candidates(client, answered, ledger, settings)
     if not any(candidates.values()):
         return {}
     try:
-        with ledger.reading() as connection:
+        with waiting(), ledger.reading() as connection:
             return {
                 **dict.fromkeys(_seen(connection, candidates[SEEN]), SEEN),
                 **dict.fromkeys(_snoozed(connection, candidates[SNOOZED], settings.snooze_days), SNOOZED),

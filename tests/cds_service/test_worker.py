@@ -2,8 +2,10 @@
 
 import asyncio
 import http.client
+import os
 import signal
 import socket
+import time
 
 import orjson
 import pytest
@@ -77,6 +79,13 @@ def test_a_refusal_says_when_to_come_back_and_keeps_the_connection(connected):
             one.close()
 
 
+def test_health_is_told_while_a_slow_caller_holds_the_only_thread(connected):
+    with service(threads=1) as running, socket.create_connection(running.address) as stuck:
+        stuck.sendall(f"POST {PATH} HTTP/1.1\r\n".encode())
+        for path in ("/livez", "/readyz", "/metrics"):
+            assert answered(connected(running), path=path)[0].status == 200
+
+
 def test_after_sigterm_it_is_not_ready_answers_and_ends(connected):
     with service(drain_ms=4000) as running:
         old = connected(running)
@@ -118,6 +127,20 @@ def test_several_workers_count_together(connected):
         text = answered(connected(running), path="/metrics")[1].decode()
         assert 'cds_calls_total{hook="order-select",service="failed-esi",status="2xx"} 12.0' in text
         assert "cds_knowledge_age_days{" in text
+
+
+def test_what_a_worker_counted_outlives_it(connected):
+    with service(workers=2, drain_ms=0) as running:
+        for _ in range(12):
+            answered(connected(running), "POST", PATH, SMALL)
+        _, old, _ = running.pids()
+        os.kill(int(old), signal.SIGTERM)
+        for _ in range(600):
+            if old not in running.pids() and len(running.pids()) == 3:
+                break
+            time.sleep(0.1)
+        text = answered(connected(running), path="/metrics")[1].decode()
+        assert 'cds_calls_total{hook="order-select",service="failed-esi",status="2xx"} 12.0' in text
 
 
 WHOLE = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
