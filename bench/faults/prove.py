@@ -45,6 +45,7 @@ class Row:
     module: str
     measure: Measure
     seconds: float
+    scale: float
 
 
 def report(rows: list[Row], circumstances: list[str]) -> str:
@@ -57,10 +58,11 @@ def report(rows: list[Row], circumstances: list[str]) -> str:
             "What `make prove` measured, beside the floors this project set itself. Written by the run; do not edit.",
             "",
             *(f"* {text}" for text in circumstances),
+            "* What ran at a smaller size than its floor says so; its figure is no claim about the whole.",
             f"* {len(rows) - bad} of {len(rows)} floors reached" + (f", {bad} missed or skipped" if bad else ""),
             "",
-            "| what | floor | measured | reached | seconds | note |",
-            "|---|---|---|---|---|---|",
+            "| what | floor | measured | reached | size | seconds | note |",
+            "|---|---|---|---|---|---|---|",
             *map(_line, rows),
             "",
             "Power loss cannot be simulated on this machine and is not claimed; a killed process and failing writes are.",
@@ -69,12 +71,11 @@ def report(rows: list[Row], circumstances: list[str]) -> str:
     )
 
 
-def _circumstances(scale: float, jobs: int) -> Iterator[str]:
+def _circumstances(jobs: int) -> Iterator[str]:
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES if _is_installed(name))
     yield f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, {platform.machine()}, {platform.system()} {platform.release()}"
     yield f"load average at the start {os.getloadavg()[0]:.1f}; load comes from the same machine"
     yield f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {versions}"
-    yield f"scale {scale:g} of the full size" if scale != 1 else "full size"
     yield f"{jobs} at once, but for {', '.join(TIMED)}, whose figures are times"
 
 
@@ -89,7 +90,9 @@ def _is_installed(name: str) -> bool:
 def _line(row: Row) -> str:
     measure = row.measure
     state = {True: "yes", False: "**no**", None: "**SKIPPED**"}[measure.is_met]
-    cells = (measure.name, measure.floor, measure.value, state, f"{row.seconds:.0f}", f"`{row.module}` {measure.note}")
+    size = "full" if row.scale >= 1 else f"{row.scale:g} of it"
+    note = f"`{row.module}` {measure.note}"
+    cells = (measure.name, measure.floor, measure.value, state, size, f"{row.seconds:.0f}", note)
     return "| " + " | ".join(cell.replace("|", "\\|").strip() for cell in cells) + " |"
 
 
@@ -103,10 +106,12 @@ def main() -> None:
     )
     options = parser.parse_args()
     chosen = options.only or MODULES
-    began = list(_circumstances(options.scale, options.jobs))
-    rows = [row for name in chosen if name in TIMED for row in _told(name, options.scale)]
+    scales = dict.fromkeys(MODULES, options.scale)
+    scales |= {name: float(share) for name, _, share in (given.partition("=") for given in options.smaller)}
+    began = list(_circumstances(options.jobs))
+    rows = [row for name in chosen if name in TIMED for row in _told(name, scales[name])]
     with ThreadPoolExecutor(options.jobs) as pool:
-        others = pool.map(lambda name: _told(name, options.scale), [name for name in chosen if name not in TIMED])
+        others = pool.map(lambda name: _told(name, scales[name]), [name for name in chosen if name not in TIMED])
         rows += [row for found in others for row in found]
     if not options.only:
         PROOF.write_text(report(rows, began), encoding="utf-8")
@@ -124,7 +129,7 @@ def _told(name: str, scale: float) -> list[Row]:
         found = [Measure(name, "an end", f"ended with exit code {done.returncode}", False)]
     for measure in found:
         print(line(measure), flush=True)
-    return [Row(name, measure, time.monotonic() - started) for measure in found]
+    return [Row(name, measure, time.monotonic() - started, scale) for measure in found]
 
 
 if __name__ == "__main__":
