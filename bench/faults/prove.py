@@ -101,6 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full size (1)")
     parser.add_argument("--only", action="append", choices=MODULES, help="this module; may be given several times")
+    parser.add_argument("--smaller", action="append", default=[], metavar="MODULE=SHARE", help="another share for one")
     parser.add_argument(
         "--jobs", type=int, default=1, help="modules at once, but for those whose figures are times (1)"
     )
