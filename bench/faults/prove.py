@@ -125,7 +125,7 @@ def _told(name: str, scale: float) -> list[Row]:
     command = [sys.executable, "-m", f"bench.faults.{name}", "--scale", str(scale), "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     try:
-        found = [Measure(**members) for members in orjson.loads(done.stdout)]
+        found = [Measure(**members) for members in orjson.loads(done.stdout.rstrip().rpartition("\n")[2])]
     except orjson.JSONDecodeError:
         found = [Measure(name, "an end", f"ended with exit code {done.returncode}", False)]
     for measure in found:
