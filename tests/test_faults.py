@@ -18,6 +18,7 @@ SCALES = {
     "ssrf": 0.1,
     "texts": 0.05,
     "tokens": 0.01,
+    "clock": 0.1,
     "bodies": 0.004,
     "fuzz": 0.004,
     "workers": 0.01,

@@ -13,6 +13,7 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from typing import Any
 
 import orjson
@@ -66,7 +67,7 @@ def broken_json(body: Any, rng: random.Random) -> bytes:
                 other, its = rng.choice(places)
                 holder[name] = orjson.loads(orjson.dumps(other[its])) if _is_there(other, its) else None
             case _:
-                holder[name] = rng.choice(VALUES)
+                holder[name] = deepcopy(rng.choice(VALUES))
     return orjson.dumps(changed)
 
 

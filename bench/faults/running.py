@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,9 +73,12 @@ def service(port: int = 0, **settings: object) -> Iterator[Running]:
             running.kill()
 
 
-def start(port: int, settings: dict[str, str]) -> Running:
-    """Start `serve`; the first line that it prints says where it listens, so what answers there is it."""
-    command = [sys.executable, "-m", "cds_service", "serve", "--port", str(port)]
+def start(port: int, settings: dict[str, str], serve: Sequence[str] = ()) -> Running:
+    """Start `serve`; the first line that it prints says where it listens, so what answers there is it.
+
+    `serve` is another way to start it, as arguments of Python.
+    """
+    command = [sys.executable, *(serve or ("-m", "cds_service", "serve", "--port", str(port)))]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, **settings}, start_new_session=True
     )

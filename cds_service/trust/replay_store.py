@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _BETWEEN_SWEEPS = 60.0  # seconds after which what is over is deleted again
+_MARGIN = 21_600.0  # seconds that a row is kept beyond its end: a clock that was ahead may be set back
 _PATIENCE = 1.0  # seconds for an answer of Redis
 
 log = structlog.get_logger()
 
-# No migration: a row is over within two hours, and another form of it would be another table.
+# No migration: a row is gone within a day, and another form of it would be another table.
 used_tokens = Table(
     "used_tokens",
     MetaData(),
@@ -92,7 +93,7 @@ class DatabaseReplayStore:
                 connection.execute(insert(used_tokens).values(key=token_key(issuer, jti), until=until))
                 if now >= self._sweep_at:
                     self._sweep_at = now + _BETWEEN_SWEEPS
-                    connection.execute(delete(used_tokens).where(used_tokens.c.until < now))
+                    connection.execute(delete(used_tokens).where(used_tokens.c.until < now - _MARGIN))
         except IntegrityError:
             return False
         except SQLAlchemyError as error:

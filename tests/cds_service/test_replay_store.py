@@ -160,9 +160,20 @@ def test_the_database_forgets_what_is_over_now_and_then(tmp_path):
     for number in range(10):
         assert store.claim("a", str(number), now[0] + 300)
     assert rows(store) == 10
-    now[0] += 301
+    now[0] += 21_600 + 301
     assert store.claim("a", "later", now[0] + 300)
     assert rows(store) == 1
+
+
+def test_a_clock_that_was_ahead_makes_no_used_token_new(tmp_path):
+    now = [1000.0]
+    store = open_replay_store(Settings(data=tmp_path))
+    store.clock = lambda: now[0]
+    assert store.claim("a", "1", now[0] + 300)
+    now[0] += 7200
+    assert store.claim("a", "2", now[0] + 300)
+    now[0] -= 7200
+    assert not store.claim("a", "1", now[0] + 300)
 
 
 def test_a_second_start_remembers(tmp_path):
