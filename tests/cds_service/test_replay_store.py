@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
@@ -69,10 +68,7 @@ def shared(request, tmp_path):
     """The settings of a store that several machines share."""
     if request.param == "redis":
         return Settings(redis_url=request.getfixturevalue("redis_url"))
-    url = os.environ.get("TEST_POSTGRES_URL")
-    if not url:
-        pytest.skip("TEST_POSTGRES_URL names no PostgreSQL to test with")
-    return Settings(data=tmp_path, database_url=url)
+    return Settings(data=tmp_path, database_url=request.getfixturevalue("postgres_url"))
 
 
 def fresh(name):
