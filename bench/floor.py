@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import orjson
 from flask import Flask, Response, request
+from gunicorn.workers.gthread import ThreadWorker
+
+from cds_service import serve
+from cds_service.settings import Settings
 
 CARD = orjson.dumps(
     {
@@ -29,3 +33,22 @@ def create_app() -> Flask:
         return Response(CARD, content_type="application/json")
 
     return app
+
+
+class Server(serve.Server):
+    """The same server with the same settings, but gunicorn's own worker: the floor has no queue to keep short."""
+
+    def load_config(self) -> None:
+        """As the service, but for the worker."""
+        super().load_config()
+        self.cfg.set("worker_class", ThreadWorker)
+        self.cfg.set("pre_request", lambda worker, request: None)
+
+    def load(self) -> Flask:
+        """The application of the floor, treated as the service's is."""
+        serve.create_app = lambda settings: create_app()
+        return super().load()
+
+
+if __name__ == "__main__":
+    Server(Settings(port=0)).run()

@@ -23,14 +23,6 @@ from urllib.parse import urlsplit
 from bench.chart import request_of_size
 
 SIZES = (30, 100, 600, 2000)
-FLOOR = """
-import sys
-from bench.floor import create_app
-from cds_service import serve
-from cds_service.settings import Settings
-serve.create_app = lambda settings: create_app()
-serve.Server(Settings(port=0)).run()
-"""
 
 
 @dataclass(frozen=True)
@@ -123,7 +115,7 @@ def main() -> None:
     print(f"{'ours p50':>9} {'p99':>7} {'req/s':>7} | {'ratio p50':>9}")
     service = [sys.executable, "-m", "cds_service", "serve", "--port", "0"]
     with (
-        running("floor", [sys.executable, "-c", FLOOR], "/cds-services/floor") as floor,
+        running("floor", [sys.executable, "-m", "bench.floor"], "/cds-services/floor") as floor,
         running("service", service, "/cds-services/failed-esi") as ours,
     ):
         for size in SIZES:
