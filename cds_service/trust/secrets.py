@@ -7,7 +7,9 @@ import hmac
 import os
 import re
 import secrets
+import tempfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -75,15 +77,17 @@ def read_secrets(path: Path) -> Secrets:
 
 
 def make_secret(path: Path) -> None:
-    """Write a new secret, readable by its owner alone, unless another one was just written there."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+    """Write a new secret, readable by its owner alone, unless another one is there; nobody reads half of it."""
+    if path.exists():
         return
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".secret-")  # mode 0600
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(f"{secrets.token_hex(32)}\n")
         file.flush()
         os.fsync(file.fileno())
+    with suppress(FileExistsError):  # who came first has made the one that counts
+        os.link(name, path)
+    os.unlink(name)
 
 
 @cache
