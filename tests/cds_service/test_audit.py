@@ -15,18 +15,11 @@ from cds_service.ledger.entry import Entry
 from cds_service.ledger.ledger import open_ledger
 from cds_service.scenarios import find_scenario
 from cds_service.settings import Settings
-from tests.chart import condition, draft, esi, hook_request, patient, score
+from tests.chart import FAILED, draft, hook_request, patient
 from tests.conftest import TODAY
 from tests.fhir_server import FakeFhirServer, serving
 
 STORY = find_scenario("failed-and-reordered", ["failed-esi"])
-CHART = [
-    patient(),
-    esi("2026-03-16", "esi-1"),
-    score(8, "2026-03-10", "o1"),
-    score(7, "2026-04-20", "o2"),
-    condition("M54.16", name="c1"),
-]
 TOKEN = "a-token-that-opens-a-chart"  # noqa: S105 - invented
 DIGEST = "urn:cds-service:patient-digest"
 
@@ -72,7 +65,7 @@ def bare(server, **more):
 
 def asked(post, **faults):
     """Have a call answered from a FHIR server."""
-    with serving(FakeFhirServer(list(CHART), faults=faults)) as server:
+    with serving(FakeFhirServer(list(FAILED), faults=faults)) as server:
         return post(bare(server))
 
 

@@ -20,7 +20,7 @@ from cds_service.ledger.tables import entries, sealed
 from cds_service.scenarios import find_scenario, scenarios
 from cds_service.settings import Settings
 from cds_service.trust.secrets import Secrets
-from tests.chart import condition, draft, esi, hook_request, patient, score
+from tests.chart import FAILED, draft, hook_request
 from tests.clients import DIALECTS, client_scenarios, name_of
 from tests.conftest import TODAY
 from tests.fhir_server import FakeFhirServer, serving
@@ -28,13 +28,6 @@ from tests.test_properties import mutated
 
 STORIES = scenarios(["failed-esi"])
 STORY = find_scenario("failed-and-reordered", ["failed-esi"])
-FAILED = (
-    patient(),
-    esi("2026-03-16", "esi-1"),
-    score(8, "2026-03-10", "o1"),
-    score(7, "2026-04-20", "o2"),
-    condition("M54.16", name="c1"),
-)
 TOKEN = "a-token-that-opens-a-chart"  # noqa: S105 - invented
 
 
