@@ -200,6 +200,12 @@ class Settings(BaseSettings):
             raise ValueError("not an address such as https://cds.example.org")
         return value.rstrip("/") if value else None
 
+    @field_validator("redis_url")
+    @classmethod
+    def _one_protocol(cls, value: str | None) -> str | None:
+        """Valkey speaks the protocol of Redis, and is asked by the libraries of Redis."""
+        return value.replace("valkey", "redis", 1) if value and value.startswith("valkey") else value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _any_case(cls, value: object) -> object:

@@ -83,10 +83,7 @@ class CallLimits:
 
 
 def _redis(url: str) -> RedisStorage:
-    spoken = url.replace("valkey", "redis", 1) if url.startswith("valkey") else url  # one protocol
-    return RedisStorage(
-        spoken, wrap_exceptions=True, socket_timeout=_REDIS_TIMEOUT, socket_connect_timeout=_REDIS_TIMEOUT
-    )
+    return RedisStorage(url, wrap_exceptions=True, socket_timeout=_REDIS_TIMEOUT, socket_connect_timeout=_REDIS_TIMEOUT)
 
 
 def _hit(limiter: MovingWindowRateLimiter, rate: RateLimitItemPerSecond, client_id: str) -> None:

@@ -168,7 +168,6 @@ def _redis_store(url: str) -> ReplayStore:
     except ModuleNotFoundError:
         raise ReplayStoreError("CDS_REDIS_URL: redis is not installed; pip install 'cds-service[redis]'") from None
     try:
-        spoken = url.replace("valkey", "redis", 1) if url.startswith("valkey") else url  # one protocol
-        return RedisReplayStore(Redis.from_url(spoken, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE))
+        return RedisReplayStore(Redis.from_url(url, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE))
     except ValueError:
         raise ReplayStoreError("CDS_REDIS_URL: not an address such as redis://host/0") from None
