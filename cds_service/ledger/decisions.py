@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,12 +15,13 @@ from cds_service.answer import Answer
 from cds_service.arrangement import Arrangement
 from cds_service.fhir.recording import Recorder, outcome_of
 from cds_service.ledger.capsule import PURPOSE, Capsule, patient_of, text_of, without_token
+from cds_service.ledger.chain import hash_of
 from cds_service.ledger.entry import Entry, Row, Sealed
 from cds_service.ledger.ledger import Ledger
 from cds_service.log import safe_id
 from cds_service.protocol.dialect import Dialect
 from cds_service.protocol.errors import CdsError
-from cds_service.service import Advised, Decision, Service
+from cds_service.service import Advised, Service
 from cds_service.trust.secrets import Secrets
 
 _RELATED = frozenset({"Patient", "RelatedPerson"})
@@ -61,7 +61,8 @@ def decision_entry(call: Call, answered: Answer, shown: Collection[str], respons
     """The entry of a call that was answered with 200; `shown` are the uuids of the cards in the response."""
     request = answered.request
     secrets = ledger.secrets
-    rows = card_rows(call.client, answered, shown, ledger)
+    digests = _digests(answered, secrets)
+    rows = _card_rows(call.client, answered, shown, ledger, digests)
     decisions = answered.advice.decisions
     suggestions = answered.suggestions(ledger.card_key(call.client))
     members = {
@@ -76,10 +77,10 @@ def decision_entry(call: Call, answered: Answer, shown: Collection[str], respons
         "silence": [decision.silence for decision in decisions if decision.silence],
         "outcomes": [decision.outcome for decision in decisions if decision.outcome],
         "rules": sorted({rule for decision in decisions for rule in decision.rules}),
-        "read": sorted(_digest_of(secrets, name, resource) for name, resource in answered.evidence.items()),
+        "read": sorted(digests.values()),
         "notRead": list(answered.not_read),
         "unreadable": len(answered.unreadable),
-        "response": hashlib.sha256(response).hexdigest(),
+        "response": hash_of(response),
     }
     return Entry("decision", _present(members), {"cards": rows} if rows else {}, _sealed(call, ledger))
 
@@ -91,30 +92,40 @@ def refusal_entry(call: Call, error: CdsError, response: bytes, ledger: Ledger) 
         "status": error.status,
         "error": type(error).__name__,
         "where": error.where,
-        "response": hashlib.sha256(response).hexdigest(),
+        "response": hash_of(response),
     }
     return Entry("decision", _present(members), sealed=_sealed(call, ledger))
 
 
 def card_rows(client: str, answered: Answer, shown: Collection[str], ledger: Ledger) -> list[Row]:
     """The cards that were decided on, each with the digests by which it is known again."""
+    return _card_rows(client, answered, shown, ledger, _digests(answered, ledger.secrets))
+
+
+def _card_rows(
+    client: str, answered: Answer, shown: Collection[str], ledger: Ledger, digests: Mapping[str, str]
+) -> list[Row]:
     request = answered.request
-    return [
-        {
-            "position": position,
-            "client": client,
-            "uuid": uuid,
-            "card": advised.card.id,
-            "same": same_card(ledger.secrets, client, answered, advised.card.id, advised.decision),
-            "same_encounter": same_card(ledger.secrets, client, answered, advised.card.id, advised.decision, encounter)
-            if (encounter := request.encounter_id)
-            else None,
-            "is_shown": uuid in shown,
-        }
-        for position, (uuid, advised) in enumerate(
-            zip(answered.card_ids(ledger.card_key(client)), answered.advice.cards, strict=True)
+    rows: list[Row] = []
+    for position, (uuid, advised) in enumerate(
+        zip(answered.card_ids(ledger.card_key(client)), answered.advice.cards, strict=True)
+    ):
+        content = _content(advised, digests)
+        parts = (client, request.user_id, request.patient_id)
+        rows.append(
+            {
+                "position": position,
+                "client": client,
+                "uuid": uuid,
+                "card": advised.card.id,
+                "same": ledger.secrets.digest("same", *parts, "", content),
+                "same_encounter": ledger.secrets.digest("same", *parts, request.encounter_id, content)
+                if request.encounter_id
+                else None,
+                "is_shown": uuid in shown,
+            }
         )
-    ]
+    return rows
 
 
 def _card_members(row: Row, advised: Advised, suggestions: Mapping[str, str], withheld: str) -> Row:
@@ -127,18 +138,13 @@ def _card_members(row: Row, advised: Advised, suggestions: Mapping[str, str], wi
     }
 
 
-def same_card(
-    secrets: Secrets, client: str, answered: Answer, card: str, decision: Decision, encounter: str = ""
-) -> str:
-    """A digest that stays while this user would be told the same about this patient, on the same evidence."""
-    request = answered.request
-    evidence = [
-        _digest_of(secrets, name, answered.evidence[name]) for name in decision.evidence if name in answered.evidence
-    ]
+def _content(advised: Advised, digests: Mapping[str, str]) -> bytes:
+    """What stays while a user would be told the same about a patient, on the same evidence."""
+    decision = advised.decision
+    evidence = sorted(digests[name] for name in decision.evidence if name in digests)
     said = [decision.ordered_kind, decision.outcome, decision.subtype, decision.tier]
-    lists = [decision.options, decision.parallel, decision.rules, sorted(evidence)]
-    content = orjson.dumps([card, said, lists])
-    return secrets.digest("same", client, request.user_id, request.patient_id, encounter, content)
+    lists = [decision.options, decision.parallel, decision.rules, evidence]
+    return orjson.dumps([advised.card.id, said, lists])
 
 
 def patient_digest(secrets: Secrets, client: str, patient_id: str) -> str:
@@ -201,6 +207,11 @@ def _sealed(call: Call, ledger: Ledger) -> Sealed:
     )
     until = datetime.now(UTC) + timedelta(days=ledger.capsule_days)
     return {PURPOSE: (ledger.secrets.seal(PURPOSE, capsule.json()), until)}
+
+
+def _digests(answered: Answer, secrets: Secrets) -> dict[str, str]:
+    """What each resource that a decision names is called in the record."""
+    return {name: _digest_of(secrets, name, resource) for name, resource in answered.evidence.items()}
 
 
 def _digest_of(secrets: Secrets, name: str, resource: Mapping[str, Any]) -> str:
