@@ -3,70 +3,38 @@
 from __future__ import annotations
 
 import http.client
-import os
 import random
-import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 import uuid
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import orjson
 
 from bench.chart import request_of_size
 from bench.faults.measure import Measure, main
 from bench.faults.on_record import Told, all_told, compared
+from bench.faults.running import PATH, Running, start
 
 KILLS, ACKNOWLEDGED = 200, 100_000
+WORKERS = 2
 CLIENTS = 4
 SEED = 20260601
-PATH = "/cds-services/failed-esi"
 NAME = "Killed while it writes"
 FLOOR = f"{KILLS} kills, {ACKNOWLEDGED:,} acknowledged: 0 lost, 0 doubled"
-
-
-class Service:
-    """The real server with two workers, in a process group of its own."""
-
-    def __init__(self, folder: str) -> None:
-        command = [sys.executable, "-m", "cds_service", "serve", "--port", "0", "--workers", "2"]
-        environment = {**os.environ, "CDS_DATA": folder, "CDS_LOG_LEVEL": "error"}
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-            start_new_session=True,
-        )
-        line = self.process.stdout.readline() if self.process.stdout else ""
-        if not line.startswith("listening on "):
-            self.kill()
-            raise RuntimeError("the server did not start")
-        self.netloc = urlsplit(line.removeprefix("listening on ").strip()).netloc
-
-    def kill(self) -> None:
-        """End parent and workers at once, in the middle of whatever they do."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        if self.process.stdout:
-            self.process.stdout.close()
 
 
 class Writer(threading.Thread):
     """A client that calls, and reports on the cards it gets where the service takes reports, until it is stopped."""
 
-    def __init__(self, netloc: str, stop: threading.Event, *, reports: bool) -> None:
+    def __init__(self, address: tuple[str, int], stop: threading.Event, *, reports: bool) -> None:
         super().__init__()
         self.told = Told()
         self.stop = stop
         self.reports = reports
-        self.connection = http.client.HTTPConnection(netloc, timeout=10)
+        self.connection = http.client.HTTPConnection(*address, timeout=10)
         self.body = orjson.loads(request_of_size(30))
 
     def run(self) -> None:
@@ -99,11 +67,12 @@ def run(scale: float = 1.0) -> list[Measure]:
     kills, enough = max(3, int(KILLS * scale)), max(3, int(ACKNOWLEDGED * scale))
     rng, told, downtimes = random.Random(SEED), Told(), []
     with tempfile.TemporaryDirectory() as folder:
+        settings = {"CDS_DATA": folder, "CDS_LOG_LEVEL": "error", "CDS_WORKERS": str(WORKERS), "TMPDIR": folder}
         for number in range(kills):
             started = time.monotonic()
-            service = Service(folder)
+            running = start(0, settings)
             downtimes.append(time.monotonic() - started)
-            told.add(_written(service, (enough - len(told.acknowledged)) // (kills - number), rng))
+            told.add(_written(running, (enough - len(told.acknowledged)) // (kills - number), rng))
             if number % 10 == 9 and not (found := compared(Path(folder), told)).is_sound:
                 return [_measure(number + 1, told, str(found), is_met=False)]
         found = compared(Path(folder), told)
@@ -111,25 +80,25 @@ def run(scale: float = 1.0) -> list[Measure]:
     return [_measure(kills, told, f"{found}; up again after {statistics.median(downtimes):.1f} s", is_met=is_met)]
 
 
-def _written(service: Service, enough: int, rng: random.Random) -> Told:
+def _written(running: Running, enough: int, rng: random.Random) -> Told:
     """Let the clients write until so much is acknowledged, and kill the service a moment later."""
     stop = threading.Event()
-    reports = _takes_reports(service.netloc)
-    writers = [Writer(service.netloc, stop, reports=reports) for _ in range(CLIENTS)]
+    reports = _takes_reports(running.address)
+    writers = [Writer(running.address, stop, reports=reports) for _ in range(CLIENTS)]
     for writer in writers:
         writer.start()
     while sum(len(writer.told.acknowledged) for writer in writers) < enough and any(w.is_alive() for w in writers):
         time.sleep(0.005)
     time.sleep(rng.uniform(0, 0.05))
-    service.kill()
+    running.kill()
     stop.set()
     for writer in writers:
         writer.join()
     return all_told(writer.told for writer in writers)
 
 
-def _takes_reports(netloc: str) -> bool:
-    connection = http.client.HTTPConnection(netloc, timeout=10)
+def _takes_reports(address: tuple[str, int]) -> bool:
+    connection = http.client.HTTPConnection(*address, timeout=10)
     connection.request("GET", "/openapi.json")
     with connection.getresponse() as response:
         paths = orjson.loads(response.read())["paths"]
@@ -142,7 +111,7 @@ def _measure(kills: int, told: Told, found: str, *, is_met: bool) -> Measure:
         f"{kills} kills, {len(told.acknowledged):,} acknowledged, {len(told.refused)} refused, "
         f"{len(told.unknown)} broken off; {found}"
     )
-    return Measure(NAME, FLOOR, value, is_met, f"2 workers, {CLIENTS} clients, SQLite")
+    return Measure(NAME, FLOOR, value, is_met, f"{WORKERS} workers, {CLIENTS} clients, SQLite")
 
 
 if __name__ == "__main__":

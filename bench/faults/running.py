@@ -42,19 +42,22 @@ class Running:
         """What its processes have computed so far."""
         return sum(map(_ticks, self.pids())) / os.sysconf("SC_CLK_TCK")
 
-    def pids(self) -> list[str]:
-        """The process and its workers."""
+    def workers(self) -> frozenset[int]:
+        """Its worker processes that live."""
         pid = self.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-        return [str(pid), *children]
+        return frozenset(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()))
+
+    def pids(self) -> list[int]:
+        """The process and its workers."""
+        return [self.process.pid, *self.workers()]
 
 
-def _peak_kb(pid: str) -> int:
+def _peak_kb(pid: int) -> int:
     lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
-def _ticks(pid: str) -> int:
+def _ticks(pid: int) -> int:
     """User and system time of a process (proc(5), fields 14 and 15)."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
@@ -79,10 +82,14 @@ def start(port: int, settings: dict[str, str], serve: Sequence[str] = ()) -> Run
     `serve` is another way to start it, as arguments of Python.
     """
     command = [sys.executable, *(serve or ("-m", "cds_service", "serve", "--port", str(port)))]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **settings}, start_new_session=True
-    )
-    line = process.stdout.readline() if process.stdout else ""
-    if not line.startswith("listening on "):
-        sys.exit("the service did not start")
+    environment = {**os.environ, **settings}
+    with tempfile.TemporaryFile("w+") as said:  # the same few warnings at each start, or why there was none
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=said, text=True, env=environment, start_new_session=True
+        )
+        line = process.stdout.readline() if process.stdout else ""
+        if not line.startswith("listening on "):
+            process.wait()
+            said.seek(0)
+            sys.exit(f"the service did not start: {said.read()}")
     return Running(process, line.removeprefix("listening on ").strip())

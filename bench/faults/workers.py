@@ -6,63 +6,36 @@ import http.client
 import os
 import signal
 import statistics
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from bench.chart import request_of_size
 from bench.faults.measure import Measure, main
+from bench.faults.running import PATH, Running, service
 
 SECONDS = 600
+WORKERS = 2
 CLIENTS = 4
-
-
-@contextmanager
-def serving(workers: int, folder: str) -> Iterator[tuple[str, int]]:
-    """The real server in processes of its own; its address and the process id of the parent."""
-    command = [sys.executable, "-m", "cds_service", "serve", "--port", "0", "--workers", str(workers)]
-    environment = {**os.environ, "CDS_DATA": folder, "CDS_LOG_LEVEL": "error"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-    ) as process:
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            if not line.startswith("listening on "):
-                raise RuntimeError("the server did not start")
-            yield line.removeprefix("listening on ").strip(), process.pid
-        finally:
-            process.terminate()
-
-
-def children(parent: int) -> frozenset[int]:
-    """The processes that a process has started and that live."""
-    found = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii")
-    return frozenset(int(pid) for pid in found.split())
 
 
 class Calls:
     """Clients that call until they are stopped, each on a connection of its own."""
 
-    def __init__(self, url: str) -> None:
-        self.netloc = urlsplit(url).netloc
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.address = address
         self.body = request_of_size(30)
         self.seen: Counter[str] = Counter()
         self.stop = threading.Event()
         self.threads = [threading.Thread(target=self._run) for _ in range(CLIENTS)]
 
     def _run(self) -> None:
-        connection = http.client.HTTPConnection(self.netloc, timeout=10)
+        connection = http.client.HTTPConnection(*self.address, timeout=10)
         headers = {"Content-Type": "application/json"}
         while not self.stop.is_set():
             try:
-                connection.request("POST", "/cds-services/failed-esi", self.body, headers)
+                connection.request("POST", PATH, self.body, headers)
                 with connection.getresponse() as response:
                     is_card = b'"summary"' in response.read()
                 self.seen["answered" if response.status == 200 and is_card else f"status {response.status}"] += 1
@@ -77,15 +50,15 @@ def run(scale: float = 1.0) -> list[Measure]:
     if not Path("/proc").is_dir():
         return [Measure("Workers killed, one a second", f"{SECONDS} s", "", None, "needs /proc, so Linux")]
     kills, respawned = max(5, int(SECONDS * scale)), []
-    with tempfile.TemporaryDirectory() as folder, serving(2, folder) as (url, parent):
-        before = _settled(parent)
-        calls = Calls(url)
+    with service(workers=WORKERS) as running:
+        before = _settled(running)
+        calls = Calls(running.address)
         for thread in calls.threads:
             thread.start()
         for _ in range(kills):
             os.kill(min(before), signal.SIGKILL)
             started = time.monotonic()
-            before = _settled(parent, before)
+            before = _settled(running, before)
             respawned.append(time.monotonic() - started)
             time.sleep(max(0.0, 1 - respawned[-1]))
         calls.stop.set()
@@ -100,17 +73,17 @@ def run(scale: float = 1.0) -> list[Measure]:
             f"{kills} kills: {answered:,} answered, {broken} broken off ({CLIENTS} in flight at most each time), "
             f"other answers {other}; new worker after {statistics.median(respawned):.1f} s, at most {max(respawned):.1f} s",
             broken <= kills * CLIENTS and not other and answered > 0 and max(respawned) <= 2,
-            f"2 workers, {CLIENTS} connections",
+            f"{WORKERS} workers, {CLIENTS} connections",
         )
     ]
 
 
-def _settled(parent: int, before: frozenset[int] = frozenset()) -> frozenset[int]:
-    """The two workers, once both live; `before` are those of which one was killed."""
+def _settled(running: Running, before: frozenset[int] = frozenset()) -> frozenset[int]:
+    """The workers, once all live; `before` are those of which one was killed."""
     until = time.monotonic() + 30
     while time.monotonic() < until:
-        found = children(parent)
-        if len(found) == 2 and found != before:
+        found = running.workers()
+        if len(found) == WORKERS and found != before:
             return found
         time.sleep(0.02)
     raise RuntimeError("no new worker within 30 s")
