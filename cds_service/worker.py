@@ -26,6 +26,10 @@ _PATIENCE = 5.0  # seconds for the first bytes of a new connection, and for the 
 # The main thread accepts and refuses. Beside a thread that computes it waits this long, in seconds, for the
 # interpreter, at each of several steps a connection; with the usual 5 ms nobody is refused in time.
 _SWITCH_INTERVAL = 0.0005
+# All workers wake for a new connection, and a kept one stays where it was taken. Each reaches for it after this many
+# seconds for every connection it has, so that the one with the fewest gets it.
+_RELUCTANCE = 0.0001
+_MOST_RELUCTANCE = 0.001
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -56,6 +60,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def is_draining(self) -> bool:
         """Whether the end has been announced."""
         return self._ends_at is not None
+
+    def accept(self, listener: Any) -> None:
+        """Take a new connection, unless a worker that has fewer was there first."""
+        if self.cfg.workers > 1:
+            time.sleep(min(self.nr_conns * _RELUCTANCE, _MOST_RELUCTANCE))
+        super().accept(listener)
 
     # The queue. All but `_answer_in_time` and `_refuse` runs in the main thread, which must never wait for a client.
 

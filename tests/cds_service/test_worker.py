@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 import orjson
 import pytest
@@ -129,12 +130,32 @@ def test_several_workers_count_together(connected):
         assert "cds_knowledge_age_days{" in text
 
 
+def opened(pid, kind):
+    """How many sockets, or other things, a process has open."""
+    folder = Path(f"/proc/{pid}/fd")
+    return sum(os.readlink(name).startswith(kind) for name in folder.iterdir() if name.is_symlink())
+
+
+def test_connections_go_to_the_worker_that_has_the_fewest(connected):
+    with service(workers=2) as running:
+        while not (
+            len(running.workers()) == 2 and all(opened(pid, "anon_inode:[eventpoll]") for pid in running.workers())
+        ):
+            time.sleep(0.05)
+        before = {pid: opened(pid, "socket:") for pid in running.workers()}
+        for _ in range(16):
+            assert answered(connected(running), path="/livez")[0].status == 200
+        taken = [opened(pid, "socket:") - count for pid, count in before.items()]
+        assert sum(taken) == 16
+        assert min(taken) >= 4
+
+
 def test_what_a_worker_counted_outlives_it(connected):
     with service(workers=2, drain_ms=0) as running:
         for _ in range(12):
             answered(connected(running), "POST", PATH, SMALL)
         _, old, _ = running.pids()
-        os.kill(int(old), signal.SIGTERM)
+        os.kill(old, signal.SIGTERM)
         for _ in range(600):
             if old not in running.pids() and len(running.pids()) == 3:
                 break
