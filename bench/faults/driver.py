@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 REFUSED, BROKEN, LATE = 503, -1, -2  # BROKEN: no answer on an open connection; LATE: none within the patience
@@ -120,14 +121,14 @@ class Pool:
                 connection.transport.close()
 
 
-async def closed_loop(pool: Pool, message: bytes, seconds: float, callers: int) -> Calls:
+async def closed_loop(pool: Pool, messages: Iterator[bytes], seconds: float, callers: int) -> Calls:
     """So many callers, each with its next call after its last answer: what the service can do at most."""
     calls = Calls(seconds)
     until = time.perf_counter() + seconds
 
     async def caller() -> None:
         while (left := time.perf_counter()) < until:
-            status = await pool.call(message)
+            status = await pool.call(next(messages))
             calls.done.append((status, left, time.perf_counter() - left))
 
     await asyncio.gather(*(caller() for _ in range(callers)))

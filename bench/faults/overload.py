@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 
 from bench.chart import request_of_size
@@ -32,9 +33,9 @@ async def _stages(running: Running, seconds: float) -> tuple[Calls, Calls, Calls
     """The calls of each stage; and how much the service computed, as the driver takes its share of the machine."""
     message = http_call(PATH, request_of_size(100))
     pool = Pool(running.address)
-    await closed_loop(pool, message, 1, CALLERS)  # warm
+    await closed_loop(pool, repeat(message), 1, CALLERS)  # warm
     began = running.cpu_seconds()
-    peak = await closed_loop(pool, message, min(seconds, 10), CALLERS)
+    peak = await closed_loop(pool, repeat(message), min(seconds, 10), CALLERS)
     between = running.cpu_seconds()
     over = await open_loop(pool, message, seconds, TIMES * peak.rate())
     cores = [(between - began) / peak.seconds, (running.cpu_seconds() - between) / over.seconds]

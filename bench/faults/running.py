@@ -36,7 +36,15 @@ class Running:
 
     def peak_rss_mb(self) -> float:
         """The largest memory of its processes so far, summed, in MB."""
-        return sum(map(_peak_kb, self.pids())) / 1000
+        return sum(_memory_kb(pid, "VmHWM") for pid in self.pids()) / 1000
+
+    def rss_mb(self) -> float:
+        """The memory of its processes now, summed, in MB."""
+        return sum(_memory_kb(pid, "VmRSS") for pid in self.pids()) / 1000
+
+    def open_files(self) -> int:
+        """How many files, sockets and pipes its processes hold open."""
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.pids())
 
     def cpu_seconds(self) -> float:
         """What its processes have computed so far."""
@@ -52,9 +60,9 @@ class Running:
         return [self.process.pid, *self.workers()]
 
 
-def _peak_kb(pid: int) -> int:
+def _memory_kb(pid: int, which: str) -> int:
     lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    return next(int(line.split()[1]) for line in lines if line.startswith(which))
 
 
 def _ticks(pid: int) -> int:
