@@ -24,6 +24,8 @@ SCALES = {
     "workers": 0.01,
     "replay": 0.03,
     "ledger_kill": 0.003,
+    "backup": 0.05,
+    "soak": 0.001,
     "slow": 0.1,
     "rolling": 0.03,
 }

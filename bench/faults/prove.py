@@ -25,8 +25,8 @@ from bench.faults.measure import Measure, line
 
 PROOF = Path(__file__).parents[2] / "docs" / "proof.md"
 MODULES = (
-    "patients", "ssrf", "texts", "tokens", "clock", "bodies", "fuzz", "replay", "workers", "ledger_kill", "disk", "overload", "slow",
-    "rolling",
+    "patients", "ssrf", "texts", "tokens", "clock", "bodies", "fuzz", "replay", "workers", "ledger_kill", "backup", "disk", "soak",
+    "overload", "slow", "rolling",
 )  # fmt: skip
 TIMED = ("overload", "slow", "rolling")  # these run first and alone
 PACKAGES = ("cds-service", "flask", "gunicorn", "joserfc", "sqlalchemy", "orjson", "fhir.resources")
