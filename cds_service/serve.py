@@ -64,8 +64,8 @@ class Server(BaseApplication):  # type: ignore[misc]
         """The application, its start-up objects set aside from garbage collection.
 
         A request parses thousands of objects and drops them all; with the default thresholds that makes the
-        collector walk every loaded model again and again, which costs more than the request itself. What it is needed for
-        is a few objects a request (the router of Werkzeug leaves a cycle), so it runs every few thousand requests.
+        collector walk every loaded model again and again, which costs more than the request itself. What it is
+        needed for is a few objects a request (the router of Werkzeug leaves a cycle), so it runs every few thousand.
         """
         app = create_app(settings=self.settings)
         app.register_error_handler(errors.ParseException, answer_broken_body)  # met while a chunked body is read
