@@ -16,6 +16,7 @@ from cds_service.trust.clients import Client
 from cds_service.trust.replay_store import MemoryReplayStore
 
 NOW = 1_780_272_000  # 2026-06-01
+RING = Ring()  # made once: its keys take longer than most tests
 NORTH = Client(id="north", issuer=ISSUER, tenants=(TENANT,), jwks_url=JWKS_URL)
 
 

@@ -10,11 +10,12 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
-from bench.faults.tokens import ISSUER, Ring
+from bench.faults.tokens import ISSUER
 from cds_service.app import create_app
 from cds_service.cli import main
 from cds_service.settings import Settings
 from cds_service.trust.client_jwt import Step
+from tests.registered import RING
 from tests.served import in_a_thread
 
 PUBLIC = "https://cds.example.org"
@@ -147,8 +148,7 @@ def test_a_token_that_is_none_fails_at_its_form(run, dev):
 
 
 def test_the_key_set_of_a_client_is_fetched_and_shown(run, httpserver):
-    ring = Ring()
-    keys = [*ring.public(), {"kty": "oct", "kid": "bad\x1b[31m", "k": "c2VjcmV0"}]
+    keys = [*RING.public(), {"kty": "oct", "kid": "bad\x1b[31m", "k": "c2VjcmV0"}]
     httpserver.expect_request("/keys").respond_with_json({"keys": keys})
     environment = {"CDS_INSECURE": "1"}
     url = httpserver.url_for("/keys")

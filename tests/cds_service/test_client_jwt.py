@@ -16,13 +16,12 @@ from joserfc import jwt as jose
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
-from bench.faults.tokens import ADDRESS, FORGERIES, ISSUER, JWKS_URL, Ring, b64, claims, forgeries, header, seal
+from bench.faults.tokens import ADDRESS, FORGERIES, ISSUER, JWKS_URL, b64, claims, forgeries, header, seal
 from cds_service.trust.client_jwt import LONGEST_LIFE, Reason, Step, Token, is_signed
 from cds_service.trust.key_sets import ALGORITHMS, read_key
 from cds_service.trust.replay_store import MemoryReplayStore
-from tests.registered import NORTH, NOW, forger, reason, token_check
+from tests.registered import NORTH, NOW, RING, forger, reason, token_check
 
-RING = Ring()
 ES, RS = "ES384", "RS384"
 MANY = 10_000
 

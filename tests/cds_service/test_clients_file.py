@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from sqlalchemy import select
 
 from bench.faults.replay import services_of
-from bench.faults.tokens import ADDRESS, ISSUER, JWKS_URL, Ring, claims, header
+from bench.faults.tokens import ADDRESS, ISSUER, JWKS_URL, claims, header
 from cds_service.app import create_app
 from cds_service.cli import main
 from cds_service.ledger.ledger import open_ledger
@@ -24,9 +24,8 @@ from cds_service.trust.client_jwt import Reason
 from cds_service.trust.clients import OPEN, ClientsError, read_clients
 from tests.chart import esi, hook_request, score
 from tests.conftest import TODAY
-from tests.registered import bearer, clients_file, forger
+from tests.registered import RING, bearer, clients_file, forger
 
-RING = Ring()
 SERVICE = "/cds-services/failed-esi"
 FAILED = hook_request(esi("2026-03-16"), score(8, "2026-03-10", "a"), score(7, "2026-04-20", "b"))
 PUBLIC = ADDRESS.removesuffix(SERVICE)

@@ -12,14 +12,13 @@ from joserfc.jwk import ECKey
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
-from bench.faults.tokens import JWKS_URL, Ring, b64, claims, header
+from bench.faults.tokens import JWKS_URL, b64, claims, header
 from cds_service.trust import key_sets
 from cds_service.trust.admission import client_key_sets
 from cds_service.trust.client_jwt import Reason
 from cds_service.trust.key_sets import KeySetUnavailable, UnusableKey, find_key, key_set_reader, read_key, usable_keys
-from tests.registered import NORTH, NOW, forger, reason, token_check
+from tests.registered import NORTH, NOW, RING, forger, reason, token_check
 
-RING = Ring()
 ES = RING.es.as_dict(private=False)
 RS = RING.rs.as_dict(private=False)
 

@@ -14,7 +14,7 @@ from multiprocessing import get_context
 import pytest
 from sqlalchemy import func, select, text
 
-from bench.faults.tokens import ADDRESS, Ring
+from bench.faults.tokens import ADDRESS
 from cds_service.app import create_app
 from cds_service.settings import Settings
 from cds_service.trust.replay_store import (
@@ -29,7 +29,7 @@ from cds_service.trust.replay_store import (
 )
 from tests.chart import hook_request
 from tests.conftest import TODAY
-from tests.registered import bearer, clients_file, forger
+from tests.registered import RING, bearer, clients_file, forger
 
 ROUNDS = 1000
 SERVICE = "/cds-services/failed-esi"
@@ -207,17 +207,15 @@ def test_a_store_that_cannot_be_is_told_at_the_start(tmp_path, more, message):
 
 @pytest.fixture
 def start(tmp_path):
-    ring = Ring()
-
     def started(**more):
         public = ADDRESS.removesuffix(SERVICE)
         settings = Settings(
-            data=tmp_path, clients=clients_file(tmp_path, ring), public_url=public, log_level="error", **more
+            data=tmp_path, clients=clients_file(tmp_path, RING), public_url=public, log_level="error", **more
         )
         app = create_app(settings=settings, today=lambda: TODAY)
         return lambda token: app.test_client().post(SERVICE, json=hook_request(), headers=bearer(token))
 
-    return ring, started
+    return started
 
 
 def broken(tmp_path):
@@ -228,8 +226,7 @@ def broken(tmp_path):
 
 
 def test_while_nothing_can_be_remembered_no_token_is_taken(start, tmp_path):
-    ring, started = start
-    post, tokens = started(), forger(ring, int(time.time()))
+    post, tokens = start(), forger(RING, int(time.time()))
     assert post(tokens.good("ES384")).status_code == 200
     broken(tmp_path)
     answer = post(tokens.good("ES384", jti="2"))
@@ -239,8 +236,7 @@ def test_while_nothing_can_be_remembered_no_token_is_taken(start, tmp_path):
 
 
 def test_a_site_may_choose_to_take_tokens_then(start, tmp_path, capfd):
-    ring, started = start
-    post, tokens = started(without_replay_store="accept"), forger(ring, int(time.time()))
+    post, tokens = start(without_replay_store="accept"), forger(RING, int(time.time()))
     assert post(tokens.good("ES384")).status_code == 200
     assert post(tokens.good("ES384")).status_code == 401
     broken(tmp_path)
@@ -262,8 +258,7 @@ def test_the_open_service_keeps_no_tokens(tmp_path):
 
 @pytest.mark.parametrize("workers", [8])
 def test_many_calls_at_once_with_one_token_are_answered_once(start, workers):
-    ring, started = start
-    post, tokens = started(), forger(ring, int(time.time()))
+    post, tokens = start(), forger(RING, int(time.time()))
     for number in range(5):
         token = tokens.good("ES384", jti=f"round-{number}")
         with ThreadPoolExecutor(workers) as pool:

@@ -3,13 +3,12 @@
 import orjson
 import pytest
 
-from bench.faults.tokens import Ring
 from cds_service.app import create_app
 from cds_service.settings import Settings
 from tests.chart import FAILED, bundle, draft, hook_request, patient, procedure, score, service_request
 from tests.conftest import TODAY
 from tests.fhir_server import FakeFhirServer, serving
-from tests.registered import clients_file
+from tests.registered import RING, clients_file
 
 SERVICE = "/cds-services/failed-esi"
 TOKEN = "canary-token"  # noqa: S105 - invented
@@ -114,7 +113,7 @@ def test_item_26_what_is_wrong_is_told_in_a_fixed_order():
 
 
 def test_item_26_the_token_comes_first(tmp_path):
-    settings = Settings(clients=clients_file(tmp_path, Ring()), public_url="https://cds.example.org", log_level="error")
+    settings = Settings(clients=clients_file(tmp_path, RING), public_url="https://cds.example.org", log_level="error")
     client = create_app(settings=settings).test_client()
     for path in ("/cds-services/other", SERVICE):
         assert client.post(path, data=b"{", content_type="text/plain").status_code == 401

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from bench.faults.proxy import CONFIGURATION
-from bench.faults.tokens import ADDRESS, ISSUER, JWKS_URL, Ring
+from bench.faults.tokens import ADDRESS, ISSUER, JWKS_URL
 from cds_service.app import create_app
 from cds_service.settings import Settings
 from cds_service.trust.admission import client_key_sets
@@ -20,9 +20,8 @@ from cds_service.trust.replay_store import open_replay_store
 from tests.cds_service.test_client_jwt import PRINTED, PRINTED_KEY
 from tests.chart import hook_request
 from tests.conftest import TODAY
-from tests.registered import NORTH, NOW, bearer, clients_file, forger, reason, token_check
+from tests.registered import NORTH, NOW, RING, bearer, clients_file, forger, reason, token_check
 
-RING = Ring()
 SERVICE = "/cds-services/failed-esi"
 ES, RS = "ES384", "RS384"
 EHR = "https://ehr.example.org"
