@@ -213,7 +213,8 @@ class NamedTests:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail a full run that does not show what the log says."""
         config = session.config
-        is_whole = list(config.args) == config.getini("testpaths") and not config.option.collectonly
+        chosen = config.option.collectonly or config.option.keyword or config.option.markexpr
+        is_whole = list(config.args) == config.getini("testpaths") and not chosen
         if self.is_full and is_whole and not session.shouldfail and not session.shouldstop:
             self.problems = list(self._problems())
             if self.problems and session.exitstatus == pytest.ExitCode.OK:
@@ -234,6 +235,6 @@ class NamedTests:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Watch the run, where there is a log."""
-    if (config.rootpath / LOG).is_file():
+    """Watch the run, where there is a log; of several processes, the one that hears of all tests."""
+    if (config.rootpath / LOG).is_file() and not hasattr(config, "workerinput"):
         config.pluginmanager.register(NamedTests(read_hazards(config.rootpath / LOG)), "hazards")
