@@ -49,6 +49,7 @@ from cds_service.protocol.feedback import read_feedback
 from cds_service.protocol.openapi import openapi_json
 from cds_service.service import Service, Site
 from cds_service.settings import Settings, read_settings
+from cds_service.tracing import open_tracer
 from cds_service.trust.admission import admission, read_all_clients
 from cds_service.trust.call_limits import Allowance, CallLimits
 from cds_service.trust.clients import OPEN, Client
@@ -84,6 +85,7 @@ def create_app(
     ledger = open_ledger(settings)
     turns = Turns(settings.max_wait_ms)
     metrics = Metrics(tuple(listed.values()))
+    tracer = open_tracer(settings.traces)
     has_disk = partial(has_room, settings.data_folder, settings.disk_floor_mb)
     readiness = Readiness({"ledger": ledger.is_writable, "disk": has_disk})
     warm_up()
@@ -131,7 +133,8 @@ def create_app(
 
     @app.post("/cds-services/<service_id>")
     def call(service_id: str) -> Response:
-        stopwatch = metrics.stopwatch()
+        g.span = tracer.begin(request.headers.get("traceparent"))
+        stopwatch = metrics.stopwatch(g.span.phase)
         deadline = Deadline.after(settings.deadline_ms)
         caller = let_in(f"/cds-services/{service_id}")
         stopwatch.ended("auth")
@@ -222,8 +225,9 @@ def create_app(
 
     @app.after_request
     def called(response: Response) -> Response:
-        if request.endpoint == "call":
-            metrics.called((request.view_args or {})["service_id"], g.get("hook", ""), response.status_code)
+        if "span" in g:
+            service_id = (request.view_args or {})["service_id"]
+            g.span.end(*metrics.called(service_id, g.get("hook", ""), response.status_code))
         return response
 
     return app

@@ -22,6 +22,7 @@ from cds_service.service import Service
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a time of birth for every series would double them
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+Observe = Callable[[str, float], None]
 OTHER = "other"
 PHASES = ("auth", "read", "wait", "parse", "gather", "advise", "write", "record", "total")
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)  # seconds
@@ -48,15 +49,17 @@ class Metrics:
         self.in_flight = Gauge("cds_in_flight", "Calls at work", registry=own, multiprocess_mode="livesum")
         self.shed = Counter("cds_shed", "Requests refused unread because too many waited", registry=own)
 
-    def stopwatch(self) -> Stopwatch:
-        """For the phases of one call."""
-        return Stopwatch(lambda phase, seconds: self._seconds[phase].observe(seconds))
+    def stopwatch(self, also: Observe) -> Stopwatch:
+        """For the phases of one call, of which `also` is told as well."""
+        return Stopwatch(lambda phase, seconds: self._seconds[phase].observe(seconds), also)
 
-    def called(self, service_id: str, hook: str, status: int) -> None:
-        """A call was answered; `hook` as far as it is known."""
+    def called(self, service_id: str, hook: str, status: int) -> tuple[str, str, str]:
+        """A call was answered; `hook` as far as it is known. The labels under which it counts."""
         service = self._services.get(service_id)
         known = hook if service and hook in service.hooks else OTHER
-        self._calls.labels(service.id if service else OTHER, known, f"{status // 100}xx").inc()
+        labels = service.id if service else OTHER, known, f"{status // 100}xx"
+        self._calls.labels(*labels).inc()
+        return labels
 
     def shown(self, service: Service, cards: Iterable[Card]) -> None:
         """Cards left."""
@@ -91,15 +94,17 @@ class Metrics:
 class Stopwatch:
     """How long each phase took: the time since the one before ended."""
 
-    def __init__(self, observe: Callable[[str, float], None]) -> None:
-        """`observe` takes phase and seconds."""
+    def __init__(self, observe: Observe, also: Observe) -> None:
+        """Both are told phase and seconds; `also` is not told the total."""
         self._observe = observe
+        self._also = also
         self._started = self._since = time.perf_counter()
 
     def ended(self, phase: str) -> None:
         """A phase has ended."""
         now = time.perf_counter()
         self._observe(phase, now - self._since)
+        self._also(phase, now - self._since)
         self._since = now
 
     def total(self) -> float:

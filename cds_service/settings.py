@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -103,6 +104,11 @@ class Settings(BaseSettings):
     )
     without_replay_store: Literal["refuse", "accept"] = Field(
         "refuse", description="What happens to tokens while it cannot be remembered which were used"
+    )
+    traces: bool = Field(
+        False,
+        description="Send OpenTelemetry traces to the collector of `OTEL_EXPORTER_OTLP_ENDPOINT`; needs the extra "
+        "`otel`",
     )
     emergency_url: str | None = Field(
         None, description="Address of the site's emergency pathway, named on cards about red flags"
@@ -205,6 +211,13 @@ class Settings(BaseSettings):
     def _one_protocol(cls, value: str | None) -> str | None:
         """Valkey speaks the protocol of Redis, and is asked by the libraries of Redis."""
         return value.replace("valkey", "redis", 1) if value and value.startswith("valkey") else value
+
+    @field_validator("traces")
+    @classmethod
+    def _can_be_sent(cls, value: bool) -> bool:
+        if value and not any(distributions(name="opentelemetry-exporter-otlp-proto-http")):
+            raise ValueError("OpenTelemetry is not installed; pip install 'cds-service[otel]'")
+        return value
 
     @field_validator("log_level", mode="before")
     @classmethod

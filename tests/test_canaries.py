@@ -13,10 +13,13 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 import pytest
 from click.testing import CliRunner
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import text
 
 from cds_service import app as composition
@@ -24,6 +27,7 @@ from cds_service.app import create_app
 from cds_service.cli import main
 from cds_service.ledger.ledger import open_ledger
 from cds_service.settings import Settings
+from cds_service.tracing import SendingTracer
 from tests.chart import ICD, coded, condition, draft, esi, hook_request, medication, patient, score, service_request
 from tests.fhir_server import FakeFhirServer, serving
 
@@ -34,7 +38,7 @@ EXPORTS = (
 )  # fmt: skip
 NUMBER = 770_000_000_000_000  # a number that is a canary: this, and its own number
 
-SINKS = ("log", "ledger", "audit", "exports", "errors", "metrics", "cards")
+SINKS = ("log", "ledger", "audit", "exports", "errors", "metrics", "traces", "cards")
 # A sink, and the fields of which it may hold the text, as patterns. All else is a leak.
 ID = r"(context\.draftOrders|prefetch|chart)\..*resource\.id"
 DOCUMENTED: Mapping[str, tuple[str, ...]] = {
@@ -45,6 +49,7 @@ DOCUMENTED: Mapping[str, tuple[str, ...]] = {
     "exports": (r"context\.userId",),
     "errors": (),
     "metrics": (),
+    "traces": (),
     # A card goes back to who sent the data: it names the resources it rests on, and orders for this patient.
     "cards": (
         r"context\.(patientId|userId|encounterId)",
@@ -143,7 +148,11 @@ class Watch:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.settings = Settings(data=folder, log_level="debug", deadline_ms=5000)
-        self.app = create_app(settings=self.settings, today=lambda: TODAY)
+        self.spans = InMemorySpanExporter()
+        tracer = SendingTracer(InMemorySpanExporter())
+        tracer.provider.add_span_processor(SimpleSpanProcessor(self.spans))
+        with patch.object(composition, "open_tracer", lambda is_wanted: tracer):
+            self.app = create_app(settings=self.settings, today=lambda: TODAY)
         self.app.testing = False
         self.client = self.app.test_client()
         self.canaries = Canaries()
@@ -179,6 +188,7 @@ class Watch:
             "exports": b"".join(self.printed("feedback", *command) for command in EXPORTS),
             "errors": self.errors,
             "metrics": self.client.get("/metrics").get_data(),
+            "traces": "".join(span.to_json() for span in self.spans.get_finished_spans()).encode(),
             "cards": self.cards,
         }
 
