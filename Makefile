@@ -34,7 +34,7 @@ types: $(STAMP) ## mypy --strict
 	$(BIN)/mypy
 
 unit: $(STAMP) ## All tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 format: $(STAMP) ## Rewrite the sources in the house format
 	$(BIN)/ruff check --fix .

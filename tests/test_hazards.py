@@ -65,7 +65,7 @@ def project(tmp_path):
     def run(source, *arguments):
         (tmp_path / "checks/test_a.py").write_text(f"import pytest\n\ndef test_other(): pass\n\n{source}\n")
         command = [sys.executable, "-m", "pytest", "-p", "tests.hazards", "-p", "no:cacheprovider", *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
         return done.returncode, done.stdout
 
@@ -101,3 +101,10 @@ def test_a_full_run_fails_unless_the_named_test_passed(project, source, outcome)
 def test_a_run_of_some_tests_is_not_judged(project, arguments):
     code, said = project("@pytest.mark.skip\ndef test_named(): pass", *arguments)
     assert (code, "docs/hazards.toml" in said) == (0, False), said
+
+
+def test_tests_that_run_side_by_side_are_judged_together(project):
+    assert project("def test_named(): pass", "-p", "xdist", "--numprocesses", "2")[0] == 0
+    code, said = project("@pytest.mark.skip\ndef test_named(): pass", "-p", "xdist", "--numprocesses", "2")
+    assert code == 1
+    assert said.count("HAZ-1: checks/test_a.py::test_named: skipped") == 1
