@@ -69,7 +69,7 @@ def app():
 @pytest.fixture(scope="session")
 def patient_app():
     """An application with time enough for a slow machine; deadlines are tested with one of their own."""
-    return create_app(settings=Settings(log_level="error", deadline_ms=5000), today=lambda: TODAY)
+    return create_app(settings=Settings(log_level="error", deadline_ms=5000, max_wait_ms=10_000), today=lambda: TODAY)
 
 
 @pytest.fixture
