@@ -54,7 +54,12 @@ def run(scale: float = 1.0) -> list[Measure]:
             ],
             capture_output=True,
             text=True,
-            env={**os.environ, "CDS_DATA": folder, "CDS_LOG_LEVEL": "error"},
+            env={
+                **os.environ,
+                "CDS_DATA": folder,
+                "CDS_LOG_LEVEL": "error",
+                "TMPDIR": folder,
+            },  # it ends without tidying up
             cwd=Path(__file__).parents[2],
             check=False,
         )
