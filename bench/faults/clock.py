@@ -24,7 +24,7 @@ import orjson
 from sqlalchemy import select
 
 from bench.faults.measure import Measure, main
-from bench.faults.running import PATH, start
+from bench.faults.running import PATH, service
 from bench.faults.tokens import ADDRESS, Forger, Ring
 from cds_service.ledger.ledger import open_ledger
 from cds_service.ledger.tables import entries
@@ -46,15 +46,10 @@ def run(scale: float = 1.0) -> list[Measure]:
     with tempfile.TemporaryDirectory() as name:
         folder, ring = Path(name), Ring()
         clock = Clock(folder / "offset")
-        settings = {
-            "CDS_DATA": name, "CDS_CLIENTS": str(clients_file(folder, ring)), "CDS_TIMEZONE": "UTC",
-            "CDS_PUBLIC_URL": ADDRESS.removesuffix(PATH), "CDS_LOG_LEVEL": "error",
-        }  # fmt: skip
-        running = start(0, settings, ["-m", "bench.faults.clock", "--serve", str(clock.file)])
-        try:
+        settings = {"clients": clients_file(folder, ring), "public_url": ADDRESS.removesuffix(PATH), "timezone": "UTC"}
+        serve = ["-m", "bench.faults.clock", "--serve", str(clock.file)]
+        with service(serve=serve, data=folder, **settings) as running:
             seen, days = _tried(running.url, ring, clock, jumps)
-        finally:
-            running.kill()
         stored = _days_on_record(folder)
     wrong = {what: count for what, count in seen.items() if what not in {"let in", "kept out", "ready"}}
     return [

@@ -72,12 +72,12 @@ def _ticks(pid: int) -> int:
 
 
 @contextmanager
-def service(port: int = 0, **settings: object) -> Iterator[Running]:
+def service(port: int = 0, serve: Sequence[str] = (), **settings: object) -> Iterator[Running]:
     """Start `serve` with these settings and a data folder of its own; ends with it. Exits when it does not start."""
     with tempfile.TemporaryDirectory() as folder:
         given = {"CDS_DATA": folder, "CDS_LOG_LEVEL": "error", "TMPDIR": folder}  # it may be killed before it tidies up
         given |= {f"CDS_{name.upper()}": str(value) for name, value in settings.items()}
-        running = start(port, given)
+        running = start(port, given, serve)
         try:
             yield running
         finally:

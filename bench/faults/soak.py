@@ -39,17 +39,15 @@ async def _soaked(running: Running, calls: int) -> Measure:
             seen.update((await closed_loop(pool, messages, min(SECONDS, enough / 1000), CALLERS)).counts())
 
     await call_until(calls * WARM)
-    memory, files = [running.rss_mb()], [running.open_files()]
+    memory, files = [running.rss_mb()], running.open_files()
     for look in range(1, LOOKS + 1):
         await call_until(calls * (WARM + (1 - WARM) * look / LOOKS))
         memory.append(running.rss_mb())
-        files.append(running.open_files())
+    files_then = running.open_files()
     pool.close()
     growth = memory[-1] / memory[0] - 1
-    value = (
-        f"{seen.total():,} calls, answers {dict(seen)}; memory {growth:+.1%}, open files {files[0]}, then {files[-1]}"
-    )
-    is_met = set(seen) == {200} and growth < GROWTH and files[-1] <= files[0]
+    value = f"{seen.total():,} calls, answers {dict(seen)}; memory {growth:+.1%}, open files {files}, then {files_then}"
+    is_met = set(seen) == {200} and growth < GROWTH and files_then <= files
     return Measure(NAME, FLOOR, value, is_met, f"MB: {', '.join(f'{one:.0f}' for one in memory)}")
 
 
