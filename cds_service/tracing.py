@@ -58,20 +58,20 @@ class SendingTracer:
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         name = os.environ.get("OTEL_SERVICE_NAME", "cds-service")
         resource = Resource.create({"service.name": name, "service.version": version("cds-service")})
         self.provider = TracerProvider(resource=resource)
         self.provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self.provider.get_tracer("cds_service")
+        self._propagator = TraceContextTextMapPropagator()
 
     def begin(self, traceparent: str | None) -> Span:
         """Within the trace of the caller, where there is one."""
         from opentelemetry.trace import SpanKind
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        sent = {"traceparent": traceparent} if traceparent else {}
-        context = TraceContextTextMapPropagator().extract(sent)
+        context = self._propagator.extract({"traceparent": traceparent} if traceparent else {})
         return _SentSpan(self._tracer, self._tracer.start_span(_NAME, context, SpanKind.SERVER))
 
 
